@@ -1,0 +1,69 @@
+"""Writing files so that a kill or a full disk never leaves half of one: temp beside the target, fsync, replace."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nasbench_sim.errors import RunError
+
+
+@contextmanager
+def atomic_path(target: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success it replaces `target` atomically, on error it vanishes.
+
+    The temporary file stands in the target's own folder (another file system would make the rename a copy).
+    Raises `RunError` where the folder cannot be written or the disk is full; `target` then still holds its old
+    content.
+
+    >>> import tempfile as t
+    >>> path = Path(t.mkdtemp()) / "note.txt"
+    >>> with atomic_path(path) as part:
+    ...     _ = part.write_text("done")
+    >>> path.read_text()
+    'done'
+    """
+    path = Path(target)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {_reason(error)}; choose a folder you can write to") from error
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)  # mkstemp makes 0600; a record should be as readable as any other file
+        os.replace(part, path)
+        with suppress(OSError):  # some file systems cannot fsync a folder
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunError(
+                f"cannot write {path}: {_reason(error)}; the old content is unchanged, free space or choose another folder"
+            ) from error
+        raise
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno in errno.errorcode else str(error)
+
+
+def sha256_file(path: Path | str) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,150 @@
+"""What a run left: final cells, per-epoch history and everything needed to make it again. HDF5 + JSON, atomic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_sim.errors import RunError
+from nasbench_sim.files import atomic_path, sha256_file
+from nasbench_sim.runs.spec import RunSpec, make_spec
+
+FORMAT = "nasbench-sim-run"
+SCHEMA = 1
+Array = npt.NDArray[Any]
+
+#: what a run records at the end of every epoch: name -> (unit, meaning)
+HISTORY: Mapping[str, tuple[str, str]] = {
+    "loss": ("error, fraction", "mean search loss of the epoch, as the searcher saw it"),
+    "skip_ratio": ("fraction of edges", "edges of the derived cell that are skip_connect"),
+    "eigenvalue": ("1/alpha^2", "dominant eigenvalue max|lambda| of the Hessian of the search loss in alpha"),
+    "entropy": ("nats", "mean entropy of the architecture distribution per decision"),
+    "active_ops": ("operations", "operations that are not pruned, over all decisions"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The record of `S` searches of one method.
+
+    Attributes
+    ----------
+    spec: the specification.
+    table: what it ran on: name, sha256, remark, search_key, report_keys, best (the table's optimum by role).
+    seeds: int64 `[S]`.
+    archs: int64 `[S, D]`, the derived cell of each seed after the last epoch.
+    history: name -> float `[S, E]` for the names of `HISTORY`, plus `archs` int8 `[S, E, D]` and, for every role
+        (`valid`, `test`) the true accuracy of the derived cell by epoch, percent, `[S, E]`. A quantity that a method
+        does not have (the Hessian of random sampling) is NaN throughout.
+    members: method-specific arrays with leading axis S (ensemble members of BPNAS), may be empty.
+    method: registry entry as plain data (paper, equation, deviations, unknowns).
+    seconds: wall-clock seconds the searches took (compute only).
+    versions: nasbench_sim, numpy, scipy, python, platform.
+    """
+
+    spec: RunSpec
+    table: Mapping[str, Any]
+    seeds: npt.NDArray[np.int64]
+    archs: npt.NDArray[np.int64]
+    history: Mapping[str, Array]
+    members: Mapping[str, Array] = field(default_factory=dict)
+    method: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = float("nan")
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs run."""
+        return int(self.history["loss"].shape[1])
+
+    def final(self, role: str) -> Array:
+        """True accuracy `[S]` in percent of the final derived cells; role `valid` or `test`."""
+        if role not in self.table["report_keys"]:
+            raise RunError(f"this run has no {role!r} accuracy; it has {', '.join(self.table['report_keys'])}")
+        return np.asarray(self.history[role][:, -1])
+
+    def summary(self) -> dict[str, Any]:
+        """Mean, sd (n-1) and n of the final accuracies by role, with the table's remark."""
+        out: dict[str, Any] = {
+            "method": self.spec.method,
+            "dataset": self.spec.dataset,
+            "landscape": self.spec.landscape,
+            "table": self.table["name"],
+            "n": len(self.seeds),
+        }
+        for role in self.table["report_keys"]:
+            values = self.final(role).astype(np.float64)
+            out[role] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+        out["remark"] = self.table.get("remark", "")
+        return out
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `record.h5` then `run.json` (which names the record's sha256) into `folder`; returns the folder."""
+        folder = Path(folder)
+        with atomic_path(folder / "record.h5") as part, h5py.File(part, "w") as file:
+            file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
+            for name, values in (("seeds", self.seeds), ("archs", self.archs)):
+                file.create_dataset(name, data=values, chunks=True, fletcher32=True)
+            for group, arrays in (("history", self.history), ("members", self.members)):
+                for name, values in arrays.items():
+                    file.create_dataset(
+                        f"{group}/{name}", data=values, chunks=True, fletcher32=True, compression="gzip", shuffle=True
+                    )
+        text = json.dumps(
+            {
+                "format": FORMAT,
+                "schema": SCHEMA,
+                "spec": json.loads(self.spec.model_dump_json()),
+                "spec_digest": self.spec.digest,
+                "table": dict(self.table),
+                "method": dict(self.method),
+                "seconds": self.seconds,
+                "versions": dict(self.versions),
+                "summary": self.summary(),
+                "record_sha256": sha256_file(folder / "record.h5"),
+            },
+            indent=1,
+        )
+        with atomic_path(folder / "run.json") as part:
+            part.write_text(text + "\n")
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Run:
+        """Read a record; raises `RunError` for a missing, damaged or foreign one."""
+        folder = Path(folder)
+        try:
+            meta = json.loads((folder / "run.json").read_text())
+        except FileNotFoundError as error:
+            raise RunError(f"{folder} holds no finished run (no run.json); give the folder of a run") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{folder / 'run.json'} cannot be read: {error}") from error
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("schema") != SCHEMA:
+            raise RunError(f"{folder / 'run.json'} is not a {FORMAT} of schema {SCHEMA}")
+        path = folder / "record.h5"
+        try:
+            if sha256_file(path) != meta["record_sha256"]:
+                raise RunError(f"{path} is not the file run.json was written for (sha256 differs); run again")
+            with h5py.File(path, "r") as file:
+                arrays = {g: {n: file[g][n][()] for n in file.get(g, {})} for g in ("history", "members")}
+                seeds, archs = file["seeds"][()], file["archs"][()]
+        except (OSError, KeyError) as error:
+            raise RunError(f"{path} is damaged or incomplete ({error}); run again") from error
+        return cls(
+            spec=make_spec(**{**meta["spec"], "seeds": tuple(meta["spec"]["seeds"])}),
+            table=meta["table"],
+            seeds=seeds,
+            archs=archs,
+            history=arrays["history"],
+            members=arrays["members"],
+            method=meta["method"],
+            seconds=float(meta["seconds"]),
+            versions=meta["versions"],
+        )

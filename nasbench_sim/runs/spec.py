@@ -1,0 +1,84 @@
+"""What a run is: one frozen, validated specification that travels with its record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nasbench_sim.errors import SpecError
+
+MAX_SEEDS = 1_000_000
+MAX_SEED_STEPS = 10**12
+
+
+class RunSpec(BaseModel):
+    """Everything that decides a run's numbers; two equal specs on one table give equal records, bit for bit.
+
+    `steps_per_epoch` and `epochs` default to the published NAS-Bench-201 protocol of DARTS: 25,000 / 64 -> 391
+    architecture steps an epoch, 50 epochs (FACTS: AutoDL-Projects configs/nas-benchmark/algos/DARTS.config).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    method: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    table: str
+    dataset: str
+    landscape: Literal["tabular", "shared"] = "shared"
+    landscape_params: dict[str, Any] = Field(default_factory=dict)
+    seeds: tuple[int, ...]
+    epochs: int = Field(default=50, ge=1, le=100_000)
+    steps_per_epoch: int = Field(default=391, ge=1, le=1_000_000)
+    dtype: Literal["float32", "float64"] = "float32"
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _expand(cls, seeds: Any) -> Any:
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            if seeds < 1:
+                raise ValueError(f"a number of seeds is at least 1, got {seeds}")
+            if seeds > MAX_SEEDS:
+                raise ValueError(f"at most {MAX_SEEDS} seeds a run, got {seeds}")
+            return tuple(range(seeds))
+        if isinstance(seeds, range) and len(seeds) > MAX_SEEDS:
+            raise ValueError(f"at most {MAX_SEEDS} seeds a run, got {len(seeds)}")
+        return tuple(seeds) if isinstance(seeds, (list, range)) else seeds
+
+    @model_validator(mode="after")
+    def _possible(self) -> RunSpec:
+        if not self.seeds:
+            raise ValueError("a run needs at least one seed")
+        if len(self.seeds) > MAX_SEEDS:
+            raise ValueError(f"at most {MAX_SEEDS} seeds a run, got {len(self.seeds)}")
+        if min(self.seeds) < 0 or max(self.seeds) >= 2**63:
+            raise ValueError("seeds are integers in 0 .. 2^63-1")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds are repeated; each seed counts once")
+        if len(self.seeds) * self.epochs * self.steps_per_epoch > MAX_SEED_STEPS:
+            raise ValueError(f"seeds x epochs x steps_per_epoch exceeds {MAX_SEED_STEPS:.0e}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the specification without the seeds: runs with equal digests may be joined."""
+        text = self.model_dump_json(exclude={"seeds"})
+        return hashlib.sha256(json.dumps(json.loads(text), sort_keys=True).encode()).hexdigest()
+
+
+def make_spec(**fields: Any) -> RunSpec:
+    """`RunSpec(**fields)` with every problem told in one line as a `SpecError`.
+
+    >>> make_spec(method="darts", table="nb201-analog", dataset="cifar10", seeds=3).seeds
+    (0, 1, 2)
+    """
+    try:
+        return RunSpec(**fields)
+    except ValidationError as error:
+        problems = []
+        for e in error.errors():
+            where = ".".join(str(p) for p in e["loc"])
+            problems.append(f"{where}: {e['msg']}" if where else e["msg"].removeprefix("Value error, "))
+        raise SpecError("impossible run: " + "; ".join(problems)) from error
