@@ -1,0 +1,243 @@
+"""A small mechanistic model of weight sharing on top of a table: what a search sees while a supernet trains.
+
+    L(theta; m, p) = scale * E_T[theta_eff] - (p - onset) * sum_d sum_k preference[k] theta[d, k]
+    theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; the rest, (1 - m) theta, acts as `none`
+    dm[d, k] = rate[k] * lr(t) * usage[d, k] * (1 - m[d, k])   a weight step; m = 0 at the start
+    dp       = rate_progress * lr(t) / lr_max * (1 - p)          a pass over the training data; p = 0 at the start
+    observed gradient = dL/dtheta + noise * N(0, 1) a step and entry + idiosyncrasy * N(0, 1) once a seed and entry
+
+T is the table's error (fraction) and L is in modelled nats. A supernet in which p < onset disfavours options without
+weights, one that has fitted its training data (p > onset) favours them: the generalisation gap, and the unrolled
+estimation effect (Wang et al., Rethinking architecture selection in differentiable NAS, ICLR 2021). That preference
+is what collapses DARTS to skip connections; a uniformly trained supernet shows none of it.
+
+The parameters are fitted to recorded supernets, never to published search results: those are the test.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nasbench_sim.errors import SpecError
+from nasbench_sim.landscapes.base import Horizon, LandscapeState, StreamCache, fresh_state
+from nasbench_sim.landscapes.tabular import TabularLandscape
+from nasbench_sim.resources import data_path
+from nasbench_sim.tables.table import Epochs, Seed, Table
+
+Array = npt.NDArray[Any]
+
+
+class SharedWeightsParams(BaseModel):
+    """Named parameters of the weight-sharing model; the defaults of a run come from `data/shared_weights.json`.
+
+    `scale` nats per unit of error; `rate` per unit of learning rate and usage, by option; `rate_progress` per pass
+    over the training data at the highest learning rate; `preference` nats by option (0 where not named); `onset` the
+    training progress at which the preference changes sign; `noise` and `idiosyncrasy` sd in nats per unit of theta;
+    `lr_max`, `lr_min` of the cosine schedule of the shared weights (SGD 0.025 -> 0.001 in every recorded and
+    published NAS-Bench-201 setting).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: float = Field(ge=0)
+    rate: dict[str, float]
+    rate_progress: float = Field(ge=0)
+    preference: dict[str, float]
+    onset: float = Field(ge=0, le=1)
+    noise: float = Field(ge=0)
+    idiosyncrasy: float = Field(ge=0)
+    lr_max: float = Field(default=0.025, gt=0)
+    lr_min: float = Field(default=0.001, ge=0)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None, **changes: Any) -> Self:
+        """Parameters from a JSON file (default: the project's fit), with single values replaced by `changes`."""
+        path = data_path("shared_weights.json") if path is None else Path(path)
+        try:
+            values = json.loads(Path(path).read_text())["params"]
+            unknown = set(changes) - set(cls.model_fields)
+            if unknown:
+                raise SpecError(f"shared-weights model has no parameter {', '.join(sorted(unknown))}; it has "
+                                f"{', '.join(cls.model_fields)}")
+            return cls(**{**values, **changes})
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, SpecError):
+                raise
+            if isinstance(error, ValidationError):
+                problem = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                raise SpecError(f"impossible shared-weights parameters: {problem}") from error
+            raise SpecError(f"{path} holds no shared-weights parameters ({error})") from error
+
+
+class SharedWeightsLandscape:
+    """The model above on a table. Pure: noise is addressed by (seed, step), everything else is in the state.
+
+    Parameters: as `TabularLandscape`, and `params` (default: the project's fit).
+
+    Example
+    -------
+    >>> import numpy as np, nasbench_sim as nb
+    >>> land = nb.SharedWeightsLandscape(
+    ...     nb.open_table("nb201-analog"), dataset="cifar10", split="baseline", epochs="unstated", seed="single"
+    ... )
+    >>> state = land.init(np.arange(2), nb.Horizon(epochs=50, steps_per_epoch=391))
+    >>> loss, grad = land.loss_and_grad(state, np.full((2, 6, 5), 0.2, dtype=np.float32))
+    >>> state = land.train_weights(state, np.full((2, 6, 5), 0.2, dtype=np.float32), steps=1)
+    >>> int(state.step[0]), bool((state.maturity[:, :, 3] > 0).all())
+    (1, True)
+    """
+
+    loss_name = "modelled validation loss (nats)"
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        dataset: str,
+        split: str,
+        epochs: Epochs,
+        seed: Seed = "mean",
+        params: SharedWeightsParams | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.table_landscape = TabularLandscape(
+            table, dataset=dataset, split=split, epochs=epochs, seed=seed, dtype=dtype
+        )
+        self.space, self.dtype = table.space, self.table_landscape.dtype
+        if not self.space.none.any(axis=1).all():
+            raise SpecError(f"the weight-sharing model needs a `none` option at every decision; {table.space.name} lacks it")
+        self.params = SharedWeightsParams.load() if params is None else params
+        self._rate = self._by_option(self.params.rate)
+        self._preference = self._by_option(self.params.preference)
+        self._none = self.space.none.argmax(axis=1)  # option number of `none` at each decision
+        self._streams = StreamCache()
+        self._field: tuple[Array, Array] | None = None
+
+    def _by_option(self, values: dict[str, float]) -> Array:
+        known = {o for options in self.space.options for o in options}
+        if set(values) - known:
+            raise SpecError(f"{self.space.name} has no option {', '.join(sorted(set(values) - known))}")
+        return np.array(
+            [[values.get(o, 0.0) for o in options] for options in self.space.options], dtype=self.dtype
+        )
+
+    def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
+        """Untrained shared weights for `seeds[S]`."""
+        return fresh_state(self.space, seeds, horizon, self.dtype)
+
+    def effective(self, state: LandscapeState, theta: Array) -> Array:
+        """`theta_eff[..., D, K]`: immature options act partly as `none`; rows still sum to what they did."""
+        m = state.maturity if theta.ndim == 3 else state.maturity[:, None]
+        out = theta * m
+        lost = theta - out
+        missing = lost[..., 0]
+        for k in range(1, self.space.K):
+            missing = missing + lost[..., k]
+        self._add_to_none(out, missing)
+        return out
+
+    def _add_to_none(self, out: Array, values: Array) -> None:
+        if (self._none == self._none[0]).all():
+            out[..., self._none[0]] += values
+        else:
+            for d, k in enumerate(self._none):
+                out[..., d, k] += values[..., d]
+
+    def _tilt(self, state: LandscapeState) -> Array:
+        """The linear part of the noise-free gradient, `[S, D, K]`."""
+        return -(state.progress - self.dtype.type(self.params.onset))[:, None, None] * self._preference
+
+    def _exact(self, state: LandscapeState, theta: Array) -> tuple[Array, Array]:
+        loss, g = self.table_landscape.loss_and_grad(None, self.effective(state, theta))
+        scale = self.dtype.type(self.params.scale)
+        at_none = np.take_along_axis(g, np.broadcast_to(self._none[:, None], (*g.shape[:-1], 1)), axis=-1)
+        m, tilt = state.maturity, self._tilt(state)
+        if theta.ndim == 4:
+            m, tilt = m[:, None], tilt[:, None]
+        # chain rule through theta_eff: an option's own part with weight m, what acts as `none` with 1 - m
+        grad = scale * (at_none + m * (g - at_none)) + tilt
+        linear = tilt * theta
+        return scale * loss + linear.sum(axis=(-2, -1), dtype=np.float64).astype(self.dtype), grad
+
+    def loss_and_grad(self, state: LandscapeState | None, theta: Array) -> tuple[Array, Array]:
+        """Loss `[S]` or `[S, M]` (noise-free) and the gradient of this step's mini-batch.
+
+        The M draws of a seed share one mini-batch, hence one noise.
+        """
+        state = _needed(state)
+        loss, grad = self._exact(state, theta)
+        noise = self._batch_noise(state)
+        return loss, grad + (noise if theta.ndim == 3 else noise[:, None])
+
+    def _batch_noise(self, state: LandscapeState) -> Array:
+        streams, shape = self._streams(state.seeds), (self.space.D, self.space.K)
+        if self._field is None or self._field[0] is not state.seeds:
+            own = streams.normal("idiosyncrasy", 0, shape) * np.float32(self.params.idiosyncrasy)
+            self._field = (state.seeds, own.astype(self.dtype))
+        batch = streams.normal("gradient", int(state.step[0]), shape)
+        out: Array = self._field[1] + batch * self.dtype.type(self.params.noise)
+        return out
+
+    def gradient(self, state: LandscapeState | None, theta: Array) -> Array:
+        """Noise-free gradient `[S, D, K]`, without this seed's idiosyncrasy."""
+        return self._exact(_needed(state), theta)[1]
+
+    def hessian(self, state: LandscapeState | None, theta: Array) -> Array:
+        """Hessian `[S, D*K, D*K]` in theta of the noise-free loss: scale * J^T H_T J with J = d theta_eff/d theta."""
+        state = _needed(state)
+        n, d, k = len(theta), self.space.D, self.space.K
+        inner = self.table_landscape.hessian(None, self.effective(state, theta)).reshape(n, d, k, d, k)
+        rows = np.arange(d)
+        for _ in range(2):  # apply J to each side; the transpose in between turns the other side to the front
+            at_none = inner[:, rows, self._none][:, :, None]
+            inner = at_none + state.maturity[..., None, None] * (inner - at_none)
+            inner = inner.transpose(0, 3, 4, 1, 2)
+        return np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self.dtype.type(self.params.scale)
+
+    def arch_loss(self, state: LandscapeState | None, archs: Array, *, batch: bool = False) -> Array:
+        """Loss `[S, M]` of discrete `archs[S, M, D]` under the shared weights of this moment.
+
+        `batch=True` adds the mini-batch's noise of the chosen options (one noise for all M).
+        """
+        state = _needed(state)
+        n, m, d = archs.shape
+        seed, decision = np.arange(n)[:, None, None], np.arange(d)
+        mature = state.maturity[seed, decision, archs]
+        options = np.stack(np.broadcast_arrays(archs, self._none), axis=-1).reshape(n * m, d, 2)
+        weights = np.stack([mature, 1 - mature], axis=-1).reshape(n * m, d, 2)
+        error = self.table_landscape.two_point(options, weights).reshape(n, m)
+        linear = self._tilt(state)
+        if batch:
+            linear = linear + self._batch_noise(state)
+        out: Array = self.dtype.type(self.params.scale) * error
+        for j in range(d):  # a fixed order of adding, whatever the batch
+            out = out + linear[seed[:, :, 0], j, archs[:, :, j]]
+        return out
+
+    def train_weights(self, state: LandscapeState, usage: Array, steps: int) -> LandscapeState:
+        """Maturity and progress after `steps` weight updates at forward weights `usage[S, D, K]`.
+
+        The explicit Euler step of the model's equations, once a weight step; after the horizon lr stays at lr_min.
+        """
+        maturity, progress, p = state.maturity, state.progress, self.params
+        horizon = state.horizon
+        for i in range(steps):
+            t = min((int(state.step[0]) + i) / horizon.steps, 1.0)
+            lr = p.lr_min + 0.5 * (p.lr_max - p.lr_min) * (1 + np.cos(np.pi * t))
+            rate = np.minimum(self._rate * self.dtype.type(lr), 1)
+            maturity = maturity + rate * usage * (1 - maturity)
+            gain = self.dtype.type(p.rate_progress * lr / p.lr_max / horizon.steps_per_epoch)
+            progress = progress + gain * (1 - progress)
+        return state._replace(step=state.step + steps, maturity=maturity, progress=progress)
+
+
+def _needed(state: LandscapeState | None) -> LandscapeState:
+    if state is None:
+        raise ValueError("the weight-sharing model needs its state: landscape.init(seeds, horizon)")
+    return state

@@ -1,0 +1,79 @@
+"""A batch's progress on disk: one HDF5 file, replaced atomically, so a kill loses at most the epochs since the last."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nasbench_sim.errors import RunError
+from nasbench_sim.files import atomic_path
+from nasbench_sim.landscapes import LandscapeState
+from nasbench_sim.runs.engine import Progress
+from nasbench_sim.searchers import State
+
+FORMAT = "nasbench-sim-checkpoint"
+SCHEMA = 1
+
+
+def save_checkpoint(path: Path, progress: Progress, *, digest: str, table_sha256: str) -> None:
+    """Write `progress` of the run with this spec digest and table; raises `RunError` when it cannot be written."""
+    with atomic_path(path) as part, h5py.File(part, "w") as file:
+        file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
+        file.attrs["spec"], file.attrs["table"], file.attrs["epoch"] = digest, table_sha256, progress.epoch
+        for name, array in _flatten(progress).items():
+            chunked = {"chunks": True, "fletcher32": True} if np.size(array) else {}
+            file.create_dataset(name, data=array, **chunked)
+
+
+def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
+    """Read it back; raises `RunError` for a damaged one, or one of another specification or table."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT or file.attrs.get("schema") != SCHEMA:
+                raise RunError(f"{path} is not a {FORMAT} of schema {SCHEMA}; remove it to start that part again")
+            if file.attrs["table"] != table_sha256:
+                raise RunError(
+                    f"{path} was made on another table (sha256 {str(file.attrs['table'])[:12]}..., "
+                    f"not {table_sha256[:12]}...); open that table or choose another folder"
+                )
+            if file.attrs["spec"] != digest:
+                raise RunError(f"{path} was made for another specification; choose another folder")
+            flat: dict[str, Any] = {}
+            file.visititems(lambda name, item: flat.__setitem__(name, item[()]) if hasattr(item, "shape") else None)
+            epoch = int(file.attrs["epoch"])
+        state = State(
+            **{k: flat[f"state/{k}"] for k in State._fields if k != "slots"}, slots=_group(flat, "state/slots")
+        )
+        shared = LandscapeState(**{k: flat[f"shared/{k}"] for k in LandscapeState._fields})
+    except (OSError, KeyError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove it to start that part again") from error
+    return Progress(epoch, state, shared, _group(flat, "history"), _group(flat, "members"))
+
+
+def _group(flat: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(f"{prefix}/"): v for k, v in flat.items() if k.startswith(f"{prefix}/")}
+
+
+def _flatten(progress: Progress) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in progress.state._asdict().items():
+        if name != "slots":
+            out[f"state/{name}"] = value
+    out |= {f"state/slots/{k}": v for k, v in progress.state.slots.items()}
+    out |= {f"shared/{k}": v for k, v in progress.shared._asdict().items()}
+    out |= {f"history/{k}": v for k, v in progress.history.items()}
+    out |= {f"members/{k}": v for k, v in progress.members.items()}
+    return out
+
+
+def content_digest(progress: Progress) -> str:
+    """sha256 of every array of a progress: equal digests mean equal bits."""
+    digest = hashlib.sha256(str(progress.epoch).encode())
+    for name, value in sorted(_flatten(progress).items()):
+        array = np.ascontiguousarray(value)
+        digest.update(f"{name}{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()

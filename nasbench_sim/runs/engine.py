@@ -1,0 +1,140 @@
+"""One batch of searches, epoch by epoch: everything that decides numbers is in `Progress`, so it can be resumed.
+
+The loop is pure in the sense that matters: `advance(progress)` from the same progress gives the same arrays, whether
+the batch ran alone or with others, in one go or in pieces.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_sim.errors import SearchDiverged
+from nasbench_sim.landscapes import Horizon, Landscape, LandscapeState
+from nasbench_sim.runs.problem import make_landscape, make_searcher
+from nasbench_sim.runs.record import HISTORY
+from nasbench_sim.runs.spec import RunSpec
+from nasbench_sim.searchers import GradientSearcher, Searcher, State
+from nasbench_sim.searchers.base import rows
+from nasbench_sim.tables.table import Table
+
+Array = npt.NDArray[Any]
+
+
+class Progress(NamedTuple):
+    """A batch in progress: epochs done (those of the ensemble restarts count on), states, history and members."""
+
+    epoch: int
+    state: State
+    shared: LandscapeState
+    history: dict[str, Array]
+    members: dict[str, Array]
+
+
+class Batch:
+    """A batch of seeds of one specification on one table."""
+
+    def __init__(self, spec: RunSpec, table: Table, seeds: Array) -> None:
+        self.spec, self.table = spec, table
+        self.seeds = np.asarray(seeds, dtype=np.int64)
+        self.landscape: Landscape = make_landscape(spec, table)
+        self.searcher: Searcher = make_searcher(spec)
+        self._roles = table.report_keys_for(spec.dataset)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the search plus those of the ensemble restarts."""
+        extra = self.searcher.member_epochs if self._members else 0
+        return self.spec.epochs + extra
+
+    @property
+    def _members(self) -> int:
+        return self.searcher.members if isinstance(self.searcher, GradientSearcher) else 0
+
+    def start(self) -> Progress:
+        """Nothing done yet; history is NaN (cells -1)."""
+        s, e, d = len(self.seeds), self.spec.epochs, self.table.space.D
+        history: dict[str, Array] = {
+            name: np.full((s, e), np.nan, dtype=np.float32) for name in (*HISTORY, *self._roles)
+        }
+        history["archs"] = np.full((s, e, d), -1, dtype=np.int8)
+        return Progress(
+            0,
+            self.searcher.init(self.table.space, self.seeds, self.spec.dtype),
+            self.landscape.init(self.seeds, Horizon(e, self.spec.steps_per_epoch)),
+            history,
+            {},
+        )
+
+    def advance(self, progress: Progress) -> Progress:
+        """One epoch further."""
+        epoch, state, shared, history, members = progress
+        if epoch == self.spec.epochs:
+            state, shared, members = self._reopen(state, shared)
+        total = np.zeros(len(state.seeds), dtype=np.float64)
+        count = np.zeros(len(state.seeds), dtype=np.int64)
+        for _ in range(self.spec.steps_per_epoch):
+            state, shared, info = self.searcher.step(state, self.landscape, shared)
+            seen = ~np.isnan(info.loss)
+            total += np.where(seen, info.loss, 0)
+            count += seen
+        self._check(state, epoch)
+        if epoch < self.spec.epochs:
+            loss = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+            history = self._note(history, epoch, state, shared, loss)
+        else:
+            members = self._note_members(members, epoch - self.spec.epochs, state)
+        return Progress(epoch + 1, state, shared, history, members)
+
+    def _check(self, state: State, epoch: int) -> None:
+        bad = ~np.isfinite(state.alpha).all(axis=(1, 2))
+        if bad.any():
+            seeds = ", ".join(str(s) for s in state.seeds[bad][:5])
+            raise SearchDiverged(
+                f"{self.spec.method}: alpha is no longer finite in epoch {epoch} for {int(bad.sum())} of {len(bad)} "
+                f"seeds (first: {seeds}); lower the learning rate"
+            )
+
+    def _note(
+        self, history: dict[str, Array], epoch: int, state: State, shared: LandscapeState, loss: Array
+    ) -> dict[str, Array]:
+        space = self.table.space
+        archs = self.searcher.derive(state)
+        theta = self.searcher.distribution(state).astype(np.float64)
+        logs = np.log(theta, out=np.zeros_like(theta), where=theta > 0)
+        hessian = self.searcher.hessian(state, self.landscape, shared)
+        row: dict[str, Array] = {
+            "loss": loss,
+            "skip_ratio": space.skip[np.arange(space.D), archs].mean(axis=1),
+            "entropy": -(theta * logs).sum(axis=2).mean(axis=1),
+            "active_ops": state.mask.sum(axis=(1, 2)),
+            "archs": archs,
+        }
+        if hessian is not None:
+            row["eigenvalue"] = np.abs(np.linalg.eigvalsh(hessian)).max(axis=1)
+        index = space.index(archs)
+        for role, key in self._roles.items():
+            row[role] = self.table.accuracy[key][index]
+        new = {name: values.copy() for name, values in history.items()}
+        for name, values in row.items():
+            new[name][:, epoch] = values
+        return new
+
+    def _reopen(self, state: State, shared: LandscapeState) -> tuple[State, LandscapeState, dict[str, Array]]:
+        assert isinstance(self.searcher, GradientSearcher)
+        n = self._members
+        state, edge = self.searcher.reopen(state, self.table.space)
+        shared = rows(shared, np.repeat(np.arange(len(self.seeds)), n))._replace(seeds=state.seeds)
+        shape = (len(self.seeds), n)
+        return state, shared, {"opened": edge.reshape(shape), "converged": np.full(shape, -1, dtype=np.int64)}
+
+    def _note_members(self, members: dict[str, Array], epoch: int, state: State) -> dict[str, Array]:
+        shape = members["opened"].shape
+        single = (state.mask.sum(axis=2) == 1).all(axis=1).reshape(shape)
+        converged = np.where((members["converged"] < 0) & single, epoch + 1, members["converged"])
+        archs = self.searcher.derive(state).reshape(*shape, -1)
+        index = self.table.space.index(archs)
+        accuracy = {role: self.table.accuracy[key][index] for role, key in self._roles.items()}
+        return {"opened": members["opened"], "converged": converged, "archs": archs, **accuracy}

@@ -1,0 +1,110 @@
+"""The folder of a run: what was asked, on which table, in which parts; so that it can be resumed or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nasbench_sim.errors import RunError, SpecError
+from nasbench_sim.files import atomic_path
+from nasbench_sim.runs.spec import RunSpec, make_spec
+
+PLAN = "plan.json"
+FORMAT = "nasbench-sim-plan"
+
+
+class Plan(NamedTuple):
+    """A run's specification, its table and how its seeds are cut into parts (`[start, stop)` into `spec.seeds`)."""
+
+    spec: RunSpec
+    table_sha256: str
+    parts: tuple[tuple[int, int], ...]
+
+    def checkpoint(self, folder: Path, part: int) -> Path:
+        """Where part number `part` keeps its progress."""
+        return folder / "checkpoints" / f"part-{part:04d}.h5"
+
+
+def make_parts(seeds: int, workers: int, least: int = 64) -> tuple[tuple[int, int], ...]:
+    """Cut `seeds` into about `workers` equal parts of at least `least` (small batches waste the vector units).
+
+    >>> make_parts(1000, 2), make_parts(100, 2), make_parts(5, 8)
+    (((0, 500), (500, 1000)), ((0, 100),), ((0, 5),))
+    """
+    n = max(1, min(workers, seeds // least))
+    edges = np.linspace(0, seeds, n + 1).astype(int).tolist()
+    return tuple((a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+
+
+def open_folder(folder: Path, plan: Plan, *, resume: bool, overwrite: bool) -> Plan:
+    """Claim `folder` for `plan`, or take up the plan that is already there.
+
+    Raises `RunError` for a folder that holds another run, a finished one, or anything that is not ours; nothing is
+    deleted unless `overwrite`, and then only the files of a run.
+    """
+    existing = folder / PLAN
+    if (folder / "run.json").exists() and not overwrite:
+        raise RunError(f"{folder} already holds a finished run; choose another folder, or --overwrite to replace it")
+    if existing.exists() and not overwrite:
+        old = read_plan(folder)
+        if old.spec != plan.spec:
+            raise RunError(f"{folder} holds an unfinished run of another specification; choose another folder")
+        if old.table_sha256 != plan.table_sha256:
+            raise RunError(
+                f"{folder} holds a run on another table (sha256 {old.table_sha256[:12]}..., this one is "
+                f"{plan.table_sha256[:12]}...); open that table or choose another folder"
+            )
+        if not resume:
+            raise RunError(f"{folder} holds an unfinished run; continue it with --resume, or choose another folder")
+        return old
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not existing.exists() and not (folder / "run.json").exists():
+        raise RunError(f"{folder} is not empty and holds no run of ours; choose an empty or new folder")
+    if resume and not existing.exists():
+        raise RunError(f"{folder} holds no unfinished run to resume; leave --resume away to start one")
+    clear(folder)
+    text = json.dumps(
+        {
+            "format": FORMAT,
+            "spec": json.loads(plan.spec.model_dump_json()),
+            "table_sha256": plan.table_sha256,
+            "parts": plan.parts,
+        }
+    )
+    with atomic_path(existing) as part:
+        part.write_text(text + "\n")
+    return plan
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of a folder; raises `RunError` when it cannot be read."""
+    path = folder / PLAN
+    try:
+        data = json.loads(path.read_text())
+        if data["format"] != FORMAT:
+            raise RunError(f"{path} is not a {FORMAT}")
+        spec = make_spec(**{**data["spec"], "seeds": tuple(data["spec"]["seeds"])})
+        return Plan(spec, data["table_sha256"], tuple((int(a), int(b)) for a, b in data["parts"]))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} holds no run ({PLAN} is missing)") from error
+    except (OSError, KeyError, TypeError, ValueError, SpecError) as error:
+        raise RunError(f"{path} is damaged ({error}); start again in another folder, or with --overwrite") from error
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of a run, and only those."""
+    for path in [folder / "run.json", folder / "record.h5", folder / PLAN, *(folder / "checkpoints").glob("part-*.h5")]:
+        path.unlink(missing_ok=True)
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Remove what a finished run no longer needs."""
+    for path in (folder / "checkpoints").glob("part-*.h5"):
+        path.unlink(missing_ok=True)
+    if (folder / "checkpoints").is_dir():
+        (folder / "checkpoints").rmdir()
+    (folder / PLAN).unlink(missing_ok=True)

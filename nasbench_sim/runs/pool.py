@@ -1,0 +1,145 @@
+"""Doing the work: parts of runs on a few processes, with progress, checkpoints and a clean stop.
+
+Seeds do not touch one another, so parts run in separate processes with one BLAS thread each and give the same bits as
+one process would. Workers report epochs through shared counters; the parent never waits on them for anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from nasbench_sim.runs.checkpoint import load_checkpoint, save_checkpoint
+from nasbench_sim.runs.engine import Batch, Progress
+from nasbench_sim.runs.spec import RunSpec
+from nasbench_sim.tables.table import Table
+
+POLL_SECONDS = 0.2
+_OURS: dict[str, Any] = {}  # what a worker process was given at its start
+
+
+class Job(NamedTuple):
+    """One part of one run: its seeds, and where it keeps its progress (None: nowhere)."""
+
+    run: int
+    part: int
+    spec: RunSpec
+    start: int
+    stop: int
+    checkpoint: Path | None
+    interval: float  # seconds between checkpoints
+
+
+class Done(NamedTuple):
+    """A finished or interrupted part: `progress` is None when it was stopped (its checkpoint holds the rest)."""
+
+    run: int
+    part: int
+    progress: Progress | None
+    seconds: float
+
+
+def work(job: Job, table: Table, tick: Callable[[int, int], None], stopped: Callable[[], bool]) -> Done:
+    """Run one part to its end, or to the next epoch's end after `stopped()`; `tick(done, total)` after every epoch."""
+    began = time.perf_counter()
+    seeds = np.array(job.spec.seeds[job.start : job.stop], dtype=np.int64)
+    batch = Batch(job.spec, table, seeds)
+    known = {"digest": job.spec.digest, "table_sha256": table.sha256}
+    resumed = job.checkpoint is not None and job.checkpoint.exists()
+    progress = load_checkpoint(job.checkpoint, **known) if resumed and job.checkpoint else batch.start()
+    saved = time.monotonic()
+    tick(progress.epoch, batch.epochs)
+    while progress.epoch < batch.epochs:
+        if stopped():
+            if job.checkpoint is not None:
+                save_checkpoint(job.checkpoint, progress, **known)
+            return Done(job.run, job.part, None, time.perf_counter() - began)
+        progress = batch.advance(progress)
+        tick(progress.epoch, batch.epochs)
+        if job.checkpoint is not None and time.monotonic() - saved >= job.interval:
+            save_checkpoint(job.checkpoint, progress, **known)
+            saved = time.monotonic()
+    if job.checkpoint is not None:
+        save_checkpoint(job.checkpoint, progress, **known)
+    return Done(job.run, job.part, progress, time.perf_counter() - began)
+
+
+def _start_worker(table: Table, counters: Any, stop: Any, parent: int) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it sets `stop`
+    _OURS.update(table=table, counters=counters, stop=stop, parent=parent)
+    _OURS["threads"] = threadpool_limits(1)
+
+
+def _in_worker(number: int, job: Job) -> Done:
+    def tick(done: int, total: int) -> None:
+        _OURS["counters"][number] = done
+
+    def stopped() -> bool:
+        # an orphan (parent killed) must not go on writing into a folder that someone may resume
+        return bool(_OURS["stop"].value) or os.getppid() != _OURS["parent"]
+
+    return work(job, _OURS["table"], tick, stopped)
+
+
+def run_jobs(
+    jobs: Sequence[Job], table: Table, *, workers: int, on_tick: Callable[[Sequence[int]], None]
+) -> Iterator[Done]:
+    """Yield parts as they finish; `on_tick(epochs done a job)` at least every `POLL_SECONDS` and after each part.
+
+    One worker runs in this process. On KeyboardInterrupt every part stops at its next epoch's end, saves its
+    checkpoint, and the interrupt is raised again.
+    """
+    if workers <= 1 or len(jobs) == 1:
+        yield from _here(jobs, table, on_tick)
+        return
+    context = get_context("spawn")
+    counters, stop = context.Array("q", len(jobs)), context.Value("b", 0)
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(table, counters, stop, os.getpid()),
+    )
+    waiting: set[Future[Done]] = set()
+    try:
+        waiting = {pool.submit(_in_worker, i, job) for i, job in enumerate(jobs)}
+        while waiting:
+            finished, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            on_tick(counters[:])
+            for future in finished:
+                yield future.result()
+    finally:
+        stop.value = 1
+        for future in waiting:
+            future.cancel()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _here(jobs: Sequence[Job], table: Table, on_tick: Callable[[Sequence[int]], None]) -> Iterator[Done]:
+    done = [0] * len(jobs)
+    interrupted = False
+
+    with threadpool_limits(1):
+        for i, job in enumerate(jobs):
+
+            def tick(epoch: int, total: int, i: int = i) -> None:
+                done[i] = epoch
+                on_tick(done)
+
+            try:
+                result = work(job, table, tick, lambda: interrupted)
+            except KeyboardInterrupt:
+                # mid-epoch: what the last checkpoint holds is kept, the epochs since are lost
+                interrupted = True
+                raise
+            yield result

@@ -1,0 +1,66 @@
+"""From a specification and a table to the landscape and the searcher of a run."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from nasbench_sim.errors import SpecError, unknown
+from nasbench_sim.landscapes import Landscape, SharedWeightsLandscape, SharedWeightsParams, TabularLandscape
+from nasbench_sim.runs.spec import RunSpec
+from nasbench_sim.searchers import Searcher, get_method
+from nasbench_sim.tables.table import Table
+
+
+def make_searcher(spec: RunSpec) -> Searcher:
+    """The method of a specification; raises `SpecError` for unknown names and impossible parameters."""
+    return get_method(spec.method).make(**spec.params)
+
+
+def make_landscape(spec: RunSpec, table: Table) -> Landscape:
+    """The landscape of a specification on a table, seeing the table's search key and nothing else."""
+    if spec.dataset not in table.datasets():
+        raise SpecError(f"table {table.name}: {unknown('data set', spec.dataset, table.datasets())}")
+    key = table.search_key_for(spec.dataset)
+    where: dict[str, Any] = dict(key._asdict(), dtype=np.dtype(spec.dtype))
+    if spec.landscape == "tabular":
+        if spec.landscape_params:
+            raise SpecError("the tabular landscape has no parameters; landscape_params belong to 'shared'")
+        return TabularLandscape(table, **where)
+    return SharedWeightsLandscape(table, **where, params=SharedWeightsParams.load(**spec.landscape_params))
+
+
+def describe_table(table: Table, dataset: str) -> dict[str, Any]:
+    """What a record says of the table it ran on, as plain data."""
+    roles = table.report_keys_for(dataset)
+    best = {}
+    for role, key in roles.items():
+        index = int(np.nanargmax(table.accuracy[key]))
+        best[role] = {
+            "accuracy": round(float(table.accuracy[key][index]), 4),
+            "arch": table.space.format(table.space.at(index)),
+        }
+    return {
+        "name": table.name,
+        "sha256": table.sha256,
+        "remark": table.remark,
+        "search_key": list(table.search_key_for(dataset)),
+        "report_keys": {role: list(key) for role, key in roles.items()},
+        "best": best,
+        "sources": [vars(source) for source in table.sources],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions that a number may depend on."""
+    out = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for package in ("nasbench-sim", "numpy", "scipy", "h5py"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:  # a source checkout that was never installed
+            out[package] = "not installed"
+    return out

@@ -1,0 +1,160 @@
+"""`search`: one method, many seeds, one record. `search_all`: several of them on the same processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nasbench_sim.errors import RunError, SpecError
+from nasbench_sim.files import atomic_path
+from nasbench_sim.runs.engine import Batch, Progress
+from nasbench_sim.runs.plan import Plan, clear_checkpoints, make_parts, open_folder
+from nasbench_sim.runs.pool import Done, Job, run_jobs
+from nasbench_sim.runs.problem import describe_table, versions
+from nasbench_sim.runs.record import Run
+from nasbench_sim.runs.spec import RunSpec, make_spec
+from nasbench_sim.searchers import get_method
+from nasbench_sim.tables.table import Table
+
+#: seed-steps below which starting processes (about 1 s each) costs more than it saves
+SMALL = 500_000
+CHECKPOINT_SECONDS = 5.0
+
+Tick = Callable[[Sequence[tuple[int, int]]], None]
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def search(
+    method: str,
+    *,
+    table: Table,
+    dataset: str,
+    landscape: Literal["tabular", "shared"] = "shared",
+    seeds: Iterable[int] | int = 200,
+    epochs: int = 50,
+    steps_per_epoch: int = 391,
+    params: Mapping[str, Any] | None = None,
+    landscape_params: Mapping[str, Any] | None = None,
+    dtype: Literal["float32", "float64"] = "float32",
+    out: Path | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> Run:
+    """Run one method for many seeds at once and return its record.
+
+    `seeds`: their number, or the seeds themselves. `out`: a folder for checkpoints and the record (none: in memory).
+    `workers`: processes (default: the cores, or this process alone for small runs). Raises `SpecError`, `RunError`,
+    `NotMeasured`.
+
+    Example
+    -------
+    >>> import nasbench_sim as nb
+    >>> run = nb.search("darts", table=nb.open_table("nb201-analog"), dataset="cifar10", landscape="tabular",
+    ...                 seeds=range(3), epochs=2, steps_per_epoch=50)
+    >>> run.archs.shape, run.history["skip_ratio"].shape
+    ((3, 6), (3, 2))
+    """
+    spec = make_spec(
+        method=method,
+        params=dict(params or {}),
+        table=table.name,
+        dataset=dataset,
+        landscape=landscape,
+        landscape_params=dict(landscape_params or {}),
+        seeds=seeds if isinstance(seeds, (int, range)) else tuple(int(s) for s in seeds),
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        dtype=dtype,
+    )
+    folder = None if out is None else Path(out)
+    results = search_all(
+        [spec], table, folders=[folder], resume=resume, overwrite=overwrite, workers=workers, on_tick=lambda _: None
+    )
+    return next(iter(results))[1]
+
+
+def search_all(
+    specs: Sequence[RunSpec],
+    table: Table,
+    *,
+    folders: Sequence[Path | None],
+    on_tick: Tick,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    interval: float = CHECKPOINT_SECONDS,
+) -> Iterator[tuple[int, Run]]:
+    """Run several specifications on one set of processes; yields (number, record) as each finishes.
+
+    Every specification is checked before anything runs. `on_tick` gets (epochs done, epochs in all) a run.
+    """
+    sizes = [len(s.seeds) * s.epochs * s.steps_per_epoch for s in specs]
+    if workers is None:
+        workers = 1 if sum(sizes) < SMALL else cores()
+    if workers < 1:
+        raise SpecError(f"workers is at least 1, got {workers}")
+    totals = [Batch(s, table, np.array(s.seeds[:1])).epochs for s in specs]  # raises for impossible specifications
+    jobs: list[Job] = []
+    plans: list[Plan] = []
+    for number, (spec, folder) in enumerate(zip(specs, folders, strict=True)):
+        plan = Plan(spec, table.sha256, make_parts(len(spec.seeds), -(-workers // len(specs))))
+        if folder is not None:
+            plan = open_folder(folder, plan, resume=resume, overwrite=overwrite)
+        plans.append(plan)
+        for part, (start, stop) in enumerate(plan.parts):
+            checkpoint = None if folder is None else plan.checkpoint(folder, part)
+            jobs.append(Job(number, part, spec, start, stop, checkpoint, interval))
+
+    def tick(done: Sequence[int]) -> None:
+        epochs = [[done[i] for i, job in enumerate(jobs) if job.run == n] for n in range(len(specs))]
+        on_tick([(sum(e) // len(e), total) for e, total in zip(epochs, totals, strict=True)])
+
+    collected: dict[int, dict[int, Done]] = {n: {} for n in range(len(specs))}
+    for done in run_jobs(jobs, table, workers=workers, on_tick=tick):
+        if done.progress is None:
+            raise RunError("a part of the run was stopped; continue with --resume")
+        parts = collected[done.run]
+        parts[done.part] = done
+        if len(parts) == len(plans[done.run].parts):
+            ordered = [parts[i] for i in range(len(parts))]
+            run = _assemble(plans[done.run], table, ordered)
+            folder = folders[done.run]
+            if folder is not None:
+                run.save(folder)
+                clear_checkpoints(folder)
+            yield done.run, run
+            collected[done.run] = {}
+
+
+def _assemble(plan: Plan, table: Table, parts: Sequence[Done]) -> Run:
+    progresses: list[Progress] = [d.progress for d in parts if d.progress is not None]
+    history = {
+        name: np.concatenate([p.history[name] for p in progresses]) for name in progresses[0].history
+    }
+    members = {name: np.concatenate([p.members[name] for p in progresses]) for name in progresses[0].members}
+    return Run(
+        spec=plan.spec,
+        table=describe_table(table, plan.spec.dataset),
+        seeds=np.array(plan.spec.seeds, dtype=np.int64),
+        archs=history["archs"][:, -1].astype(np.int64),
+        history=history,
+        members=members,
+        method=get_method(plan.spec.method).card(),
+        seconds=sum(d.seconds for d in parts),
+        versions=versions(),
+    )
+
+
+def write_spec(spec: RunSpec, path: Path) -> None:
+    """Write a specification as JSON, to be run again with `nasbench-sim search --spec`."""
+    with atomic_path(path) as part:
+        part.write_text(spec.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,122 @@
+"""The contract of a search method: a pure `init`, `step`, `derive` over a batch of seeds.
+
+`State` is all that a checkpoint needs (the noise is addressed by (seed, step), so the step number is the RNG state);
+`Info` is what one step saw, for the record. Every array has the seed axis first. A method is composed of parts:
+
+    relaxation   alpha (and the posterior sd) -> what one mini-batch says: loss, gradient, forward weights
+    update       gradient -> new alpha, and a posterior sd where the method has one
+    pruning      which options stay in the race
+    selection    the discrete cell that the distribution stands for
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_sim.landscapes.base import Landscape, LandscapeState
+from nasbench_sim.spaces import Space
+from nasbench_sim.streams import Streams
+
+Array = npt.NDArray[Any]
+Slots = Mapping[str, Array]
+
+
+class State(NamedTuple):
+    """A batch of searches in progress.
+
+    `seeds` int64 `[S]`; `step` int64 `[S]` architecture steps done; `alpha` `[S, D, K]` architecture parameters (the
+    mean of the posterior where there is one); `mask` bool `[S, D, K]`: options still active; `slots`: arrays with
+    leading axis S that belong to the update or the method.
+    """
+
+    seeds: Array
+    step: Array
+    alpha: Array
+    mask: Array
+    slots: Slots
+
+
+class Info(NamedTuple):
+    """What one step saw: `loss` `[S]` under the mini-batch, `theta` `[S, D, K]` the forward weights it used."""
+
+    loss: Array
+    theta: Array
+
+
+class View(NamedTuple):
+    """What a part may look at during a step: the landscape, its state, the seeds' noise and the step number."""
+
+    landscape: Landscape
+    state: LandscapeState
+    streams: Streams
+    step: int
+
+
+class Estimate(NamedTuple):
+    """What one mini-batch says about `alpha`.
+
+    `loss` `[S]`; `grad` `[S, D, K]`: mean gradient of the loss in alpha; `square` `[S, D, K]`: mean over the draws of
+    the squared gradient; `usage` `[S, D, K]`: forward weights at which the shared weights train.
+    """
+
+    loss: Array
+    grad: Array
+    square: Array
+    usage: Array
+
+
+class Searcher(Protocol):
+    """A search method. Pure: equal arguments give equal results, bit for bit, row by row."""
+
+    @property
+    def name(self) -> str:
+        """Registry name."""
+
+    def init(self, space: Space, seeds: Array, dtype: npt.DTypeLike) -> State:
+        """Fresh searches for `seeds[S]`."""
+
+    def step(self, state: State, landscape: Landscape, shared: LandscapeState) -> tuple[State, LandscapeState, Info]:
+        """One architecture step and one weight step."""
+
+    def derive(self, state: State) -> Array:
+        """The cell `[S, D]` that the search would return now."""
+
+    def distribution(self, state: State) -> Array:
+        """Mean architecture distribution `theta[S, D, K]`."""
+
+    def hessian(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
+        """Hessian `[S, D*K, D*K]` of the noise-free loss in alpha, or None where the method has no alpha."""
+
+
+def over_options(x: Array) -> Array:
+    """Sum over the last axis, `[..., K] -> [..., K=1]`, in a fixed order.
+
+    K strided adds: 7 times faster than `sum(axis=-1)` for K = 5, where NumPy pays a loop set-up a row.
+    """
+    out = x[..., 0]
+    for k in range(1, x.shape[-1]):
+        out = out + x[..., k]
+    return out[..., None]
+
+
+def rows(tree: Any, index: Any) -> Any:
+    """The rows `index` of every array of a (nested) NamedTuple or mapping of arrays."""
+    if isinstance(tree, Mapping):
+        return {k: rows(v, index) for k, v in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(rows(v, index) for v in tree))
+    return tree[index]
+
+
+def concatenate(trees: list[Any]) -> Any:
+    """Rows of several equally shaped trees, one after the other."""
+    first = trees[0]
+    if isinstance(first, Mapping):
+        return {k: concatenate([t[k] for t in trees]) for k in first}
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(concatenate([t[i] for t in trees]) for i in range(len(first))))
+    return np.concatenate(trees)

@@ -1,0 +1,20 @@
+"""Random sampling, the baseline every method has to beat."""
+
+from __future__ import annotations
+
+from nasbench_sim.searchers.base import Searcher
+from nasbench_sim.searchers.random_search import RandomSearcher
+from nasbench_sim.searchers.registry import register
+
+
+@register(
+    name="random",
+    title="Random sampling",
+    paper="Li & Talwalkar, Random search and reproducibility for NAS, UAI 2019 (arXiv 1902.07638)",
+    equation="argmin of the landscape's loss over n uniform cells; shared weights under uniform usage (RSPS)",
+    deviations=("cells are scored along the way, each under the shared weights of its moment, not all at the end",),
+    test_params={"evaluations": 10},
+)
+def random(*, evaluations: int = 100) -> Searcher:
+    """Best of n uniform cells by the landscape's own mini-batch loss."""
+    return RandomSearcher(evaluations)

@@ -1,0 +1,146 @@
+"""What one mini-batch says about alpha: the continuous relaxations and Monte Carlo estimators of the field.
+
+Each is a small frozen dataclass with a `link` (its mean distribution) and `estimate(view, alpha, sd, mask)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_sim.searchers.base import Estimate, View
+from nasbench_sim.searchers.links import Concentration, Link, Softmax
+from nasbench_sim.searchers.random_variables import dirichlet_path, pick
+
+Array = npt.NDArray[Any]
+
+
+class Relaxation(Protocol):
+    """alpha -> `Estimate`; `sd` is the posterior standard deviation of alpha, or None."""
+
+    @property
+    def link(self) -> Link:
+        """The mean distribution theta(alpha)."""
+
+    def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
+        """Loss and gradient of one mini-batch at `alpha[S, D, K]`."""
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """The loss at theta = link(alpha) itself: DARTS with the softmax (Liu et al. 2019, section 2.2)."""
+
+    link: Link = field(default_factory=Softmax)
+
+    def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
+        """One forward and backward pass at the mean."""
+        theta = self.link.forward(alpha, mask)
+        loss, grad = view.landscape.loss_and_grad(view.state, theta)
+        g = self.link.pullback(alpha, theta, grad)
+        return Estimate(loss, g, g * g, theta)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """M draws of alpha ~ N(mu, diag sd^2), each through the link: BaLeNAS (Zhang et al. 2021, eq. 9 and 18).
+
+    `samples` M; `train_at`: forward weights of the weight step, link(mu) (`mean`) or the mean of the draws' theta
+    (`sample`); `square_of`: the second moment is the mean over draws of g^2 (`each`, as in VAdam's code) or the
+    square of the mean gradient (`mean`). The three are not stated in the paper.
+    """
+
+    samples: int = 1
+    train_at: Literal["mean", "sample"] = "mean"
+    square_of: Literal["each", "mean"] = "each"
+    link: Link = field(default_factory=Softmax)
+
+    def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
+        """Average over M reparameterised draws; they share the mini-batch."""
+        if sd is None:
+            raise ValueError("the gaussian relaxation needs an update with a posterior (vadam)")
+        m = self.samples
+        eps = view.streams.normal("posterior", view.step, (m, *alpha.shape[1:]))
+        draws = alpha[:, None] + sd[:, None] * eps
+        shared_mask = None if mask is None else mask[:, None]
+        theta = self.link.forward(draws, shared_mask)
+        loss, grad = view.landscape.loss_and_grad(view.state, theta)
+        g = self.link.pullback(draws, theta, grad)
+        mean, usage = _average(g), _average(theta)
+        if self.train_at == "mean":
+            usage = self.link.forward(alpha, mask)
+        square = _average(g * g) if self.square_of == "each" else mean * mean
+        return Estimate(_average(loss), mean, square, usage)
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """One draw theta ~ Dirichlet(elu(alpha) + 1) a step, with pathwise gradients (DrNAS; BPNAS slides).
+
+    Deviation: the path derivative is that of Marsaglia-Tsang with shape augmentation (Naesseth et al. 2017), whose
+    neglected acceptance term is tested to be below 1 % here; torch uses the implicit derivative.
+    """
+
+    link: Link = field(default_factory=Concentration)
+
+    def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
+        """Loss and gradient at one draw; the shared weights train at the draw."""
+        concentration = Concentration.value(alpha)
+        theta, path = dirichlet_path(view.streams, "dirichlet", view.step, concentration, mask)
+        loss, grad = view.landscape.loss_and_grad(view.state, theta)
+        # d theta_k / d c_j = (delta_kj - theta_k) theta_j path_j, so the pull-back is the softmax one times path
+        g = Softmax().pullback(alpha, theta, grad) * path * Concentration.slope(alpha)
+        return Estimate(loss, g, g * g, theta)
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted:
+    """PARSEC: K cells from prod_d Cat(softmax(alpha_d)), weighted by their likelihood (Casale et al. 2019, section 5).
+
+    omega_k = exp(-loss_k / temperature), normalised in log space; gradient of -log p(y | X, pi) in alpha is
+    sum_k omega_k (pi - onehot(cell_k)); the shared weights train at sum_k omega_k onehot(cell_k), the same cells and
+    weights (Algorithm 1, lines 13-17).
+    """
+
+    samples: int = 16
+    temperature: float = 1 / 64
+    link: Link = field(default_factory=Softmax)
+
+    def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
+        """Sample, weigh, differentiate."""
+        pi = self.link.forward(alpha, mask)
+        cells = pick(view.streams.uniform("cells", view.step, (self.samples, alpha.shape[1])), pi)
+        losses = view.landscape.arch_loss(view.state, cells, batch=True)
+        omega = self.weights(losses)
+        usage = _expected(omega, cells, pi.shape[-1])
+        g = pi - usage
+        return Estimate(_average(losses), g, g * g, usage)
+
+    def weights(self, losses: Array) -> Array:
+        """Normalised importance weights `[S, K]` of `losses[S, K]`; the best cell's exponent is 0, so none overflows."""
+        scaled = -(losses - losses.min(axis=1, keepdims=True)) / losses.dtype.type(self.temperature)
+        w = np.exp(scaled)
+        total = w[:, 0]
+        for k in range(1, w.shape[1]):
+            total = total + w[:, k]
+        return w / total[:, None]
+
+
+def _average(x: Array) -> Array:
+    """Mean over axis 1 in a fixed order."""
+    out = x[:, 0]
+    for m in range(1, x.shape[1]):
+        out = out + x[:, m]
+    return out / x.dtype.type(x.shape[1])
+
+
+def _expected(omega: Array, cells: Array, options: int) -> Array:
+    """sum_k omega[s, k] onehot(cells[s, k, d]), `[S, D, options]`, added in the order of k."""
+    out = np.zeros((*cells.shape[::2], options), dtype=omega.dtype)
+    seed = np.arange(cells.shape[0])[:, None]
+    decision = np.arange(cells.shape[2])[None]
+    for k in range(cells.shape[1]):
+        out[seed, decision, cells[:, k]] += omega[:, k, None]
+    return out
