@@ -3,7 +3,7 @@
     L(theta; m, p) = scale * E_T[theta_eff] - (p - onset) * sum_d sum_k preference[k] theta[d, k]
     theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; the rest, (1 - m) theta, acts as `none`
     dm[d, k] = rate[k] * lr(t) * usage[d, k] * (1 - m[d, k])   a weight step; m = 0 at the start
-    dp       = rate_progress * lr(t) / lr_max * (1 - p)          a pass over the training data; p = 0 at the start
+    dp       = rate_progress * (1 - p)^2                         a pass over the training data; p = 0 at the start
     observed gradient = dL/dtheta + noise * N(0, 1) a step and entry + idiosyncrasy * N(0, 1) once a seed and entry
 
 T is the table's error (fraction) and L is in modelled nats. A supernet in which p < onset disfavours options without
@@ -37,7 +37,7 @@ class SharedWeightsParams(BaseModel):
     """Named parameters of the weight-sharing model; the defaults of a run come from `data/shared_weights.json`.
 
     `scale` nats per unit of error; `rate` per unit of learning rate and usage, by option; `rate_progress` per pass
-    over the training data at the highest learning rate; `preference` nats by option (0 where not named); `onset` the
+    over the training data; `preference` nats by option (0 where not named); `onset` the
     training progress at which the preference changes sign; `noise` and `idiosyncrasy` sd in nats per unit of theta;
     `lr_max`, `lr_min` of the cosine schedule of the shared weights (SGD 0.025 -> 0.001 in every recorded and
     published NAS-Bench-201 setting).
@@ -232,8 +232,8 @@ class SharedWeightsLandscape:
             lr = p.lr_min + 0.5 * (p.lr_max - p.lr_min) * (1 + np.cos(np.pi * t))
             rate = np.minimum(self._rate * self.dtype.type(lr), 1)
             maturity = maturity + rate * usage * (1 - maturity)
-            gain = self.dtype.type(p.rate_progress * lr / p.lr_max / horizon.steps_per_epoch)
-            progress = progress + gain * (1 - progress)
+            gain = self.dtype.type(p.rate_progress / horizon.steps_per_epoch)
+            progress = progress + gain * (1 - progress) ** 2
         return state._replace(step=state.step + steps, maturity=maturity, progress=progress)
 
 

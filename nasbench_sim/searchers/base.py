@@ -104,11 +104,12 @@ def over_options(x: Array) -> Array:
 
 
 def rows(tree: Any, index: Any) -> Any:
-    """The rows `index` of every array of a (nested) NamedTuple or mapping of arrays."""
+    """The rows `index` of every array of a (nested) tuple, NamedTuple or mapping of arrays."""
     if isinstance(tree, Mapping):
         return {k: rows(v, index) for k, v in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(rows(v, index) for v in tree))
+    if isinstance(tree, tuple):
+        parts = [rows(v, index) for v in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
     return tree[index]
 
 

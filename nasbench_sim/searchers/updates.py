@@ -1,7 +1,7 @@
 """From gradients to new architecture parameters: SGD, Adam and the variational VAdam.
 
 An update is a frozen dataclass of hyperparameters with pure `init(alpha)`, `apply(alpha, estimate, slots)` and
-`sd(slots)`; its memory lives in `slots` (arrays with leading axis S), including its own step count `t` `[S]`, so
+`sd(slots)`; its memory lives in `slots` (arrays with leading axis S), including the clock of its bias correction, so
 that a reset of one search restarts only that search.
 """
 
@@ -43,9 +43,18 @@ def _betas(betas: tuple[float, float]) -> None:
         raise SpecError(f"betas are two numbers in [0, 1), got {betas}")
 
 
-def _unbias(beta: float, t: Array, dtype: np.dtype[Any]) -> Array:
-    """1 / (1 - beta^t) as `[S, 1, 1]`."""
-    return (1 / (1 - np.power(np.float64(beta), t))).astype(dtype)[:, None, None]
+def _unbias(power: Array, dtype: np.dtype[Any]) -> Array:
+    """1 / (1 - beta^t) as `[S, 1, 1]`, from the running product `power[S]` = beta^t.
+
+    Not `np.power(beta, t)`: its vector and scalar paths differ in the last bit, which would make a row depend on the
+    size of its batch.
+    """
+    return (1 / (1 - power)).astype(dtype)[:, None, None]
+
+
+def _clock(alpha: Array) -> Slots:
+    """Powers beta1^0 and beta2^0 of the bias correction, float64 `[S]`."""
+    return {"power1": np.ones(len(alpha)), "power2": np.ones(len(alpha))}
 
 
 @dataclass(frozen=True)
@@ -61,13 +70,13 @@ class SGD:
 
     def init(self, alpha: Array) -> Slots:
         """Momentum buffer."""
-        return {"t": np.zeros(len(alpha), dtype=np.int64), "m": np.zeros_like(alpha)}
+        return {"m": np.zeros_like(alpha)}
 
     def apply(self, alpha: Array, estimate: Estimate, slots: Slots) -> tuple[Array, Slots]:
         """One step."""
         as_ = alpha.dtype.type
         m = as_(self.momentum) * slots["m"] + estimate.grad + as_(self.weight_decay) * alpha
-        return alpha - as_(self.lr) * m, {"t": slots["t"] + 1, "m": m}
+        return alpha - as_(self.lr) * m, {"m": m}
 
     def sd(self, slots: Slots) -> Array | None:
         """A point estimate."""
@@ -93,17 +102,18 @@ class Adam:
 
     def init(self, alpha: Array) -> Slots:
         """First and second moments."""
-        return {"t": np.zeros(len(alpha), dtype=np.int64), "m": np.zeros_like(alpha), "v": np.zeros_like(alpha)}
+        return {**_clock(alpha), "m": np.zeros_like(alpha), "v": np.zeros_like(alpha)}
 
     def apply(self, alpha: Array, estimate: Estimate, slots: Slots) -> tuple[Array, Slots]:
         """One step."""
         as_, (b1, b2) = alpha.dtype.type, self.betas
-        t = slots["t"] + 1
+        power1, power2 = slots["power1"] * b1, slots["power2"] * b2
         g = estimate.grad + as_(self.weight_decay) * alpha
         m = as_(b1) * slots["m"] + as_(1 - b1) * g
         v = as_(b2) * slots["v"] + as_(1 - b2) * (g * g)
-        step = (m * _unbias(b1, t, alpha.dtype)) / (np.sqrt(v * _unbias(b2, t, alpha.dtype)) + as_(self.eps))
-        return alpha - as_(self.lr) * step, {"t": t, "m": m, "v": v}
+        root = np.sqrt(v * _unbias(power2, alpha.dtype))
+        step = (m * _unbias(power1, alpha.dtype)) / (root + as_(self.eps))
+        return alpha - as_(self.lr) * step, {"power1": power1, "power2": power2, "m": m, "v": v}
 
     def sd(self, slots: Slots) -> Array | None:
         """A point estimate."""
@@ -160,20 +170,22 @@ class VAdam:
     def init(self, alpha: Array) -> Slots:
         """Momentum 0 and the initial precision."""
         s = np.full_like(alpha, (self.init_precision - self.prior_precision) / self.train_size)
-        return {"t": np.zeros(len(alpha), dtype=np.int64), "m": np.zeros_like(alpha), "s": s}
+        return {**_clock(alpha), "m": np.zeros_like(alpha), "s": s}
 
     def apply(self, alpha: Array, estimate: Estimate, slots: Slots) -> tuple[Array, Slots]:
         """One step; `estimate.square` is the second moment that enters the precision."""
         as_, (b1, _) = alpha.dtype.type, self.betas
-        t, prior = slots["t"] + 1, as_(self.prior_precision / self.train_size)
+        prior = as_(self.prior_precision / self.train_size)
+        power1, power2 = slots["power1"] * b1, slots["power2"] * (1 - self._rate)
+        clock = {"power1": power1, "power2": power2}
         g = estimate.grad + prior * alpha
         s = as_(1 - self._rate) * slots["s"] + as_(self._rate) * estimate.square
         if self.denominator == "plain":
-            return alpha - as_(self.lr) * g / (s + prior), {"t": t, "m": slots["m"], "s": s}
+            return alpha - as_(self.lr) * g / (s + prior), {**clock, "m": slots["m"], "s": s}
         m = as_(b1) * slots["m"] + as_(1 - b1) * g
-        root = np.sqrt(s * _unbias(1 - self._rate, t, alpha.dtype))
-        step = (m * _unbias(b1, t, alpha.dtype)) / (root + prior)
-        return alpha - as_(self.lr) * step, {"t": t, "m": m, "s": s}
+        root = np.sqrt(s * _unbias(power2, alpha.dtype))
+        step = (m * _unbias(power1, alpha.dtype)) / (root + prior)
+        return alpha - as_(self.lr) * step, {**clock, "m": m, "s": s}
 
     def sd(self, slots: Slots) -> Array | None:
         """noise_scale / sqrt(N s + lambda), with the uncorrected s."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from nasbench_sim.errors import SpecError
 from nasbench_sim.searchers.base import Searcher
 from nasbench_sim.searchers.gradient import gradient_searcher
 from nasbench_sim.searchers.registry import register
@@ -48,6 +49,8 @@ def balenas(
     noise_scale: float = 1.0,
 ) -> Searcher:
     """Gaussian posterior over alpha by VAdam, M Monte Carlo draws a step, argmax of the mean."""
+    if samples < 1:
+        raise SpecError(f"samples is at least 1, got {samples}")
     return gradient_searcher(
         "balenas",
         relaxation=Gaussian(samples, train_at, square_of),

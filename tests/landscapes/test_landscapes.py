@@ -1,0 +1,185 @@
+"""Every landscape: gradients, Hessians and discrete losses agree; the weight-sharing model does what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nasbench_sim.errors import NotMeasured, SpecError
+from nasbench_sim.landscapes import Horizon, LandscapeState, SharedWeightsLandscape, SharedWeightsParams, TabularLandscape
+from nasbench_sim.searchers.base import rows
+from nasbench_sim.tables.table import Table
+from tests.synthetic import SPACE, VALID, synthetic_table
+
+PARAMS = SharedWeightsParams(
+    scale=0.7,
+    rate={"nor_conv_1x1": 4.0, "nor_conv_3x3": 2.0},
+    rate_progress=0.2,
+    preference={"skip_connect": 0.05, "avg_pool_3x3": 0.02, "none": 0.01},
+    onset=0.4,
+    noise=0.03,
+    idiosyncrasy=0.01,
+)
+HORIZON = Horizon(10, 20)
+
+
+def landscape(kind: str, dtype: str = "float64") -> TabularLandscape | SharedWeightsLandscape:
+    where = VALID._asdict()
+    if kind == "tabular":
+        return TabularLandscape(synthetic_table(), **where, dtype=dtype)
+    return SharedWeightsLandscape(synthetic_table(), **where, params=PARAMS, dtype=dtype)
+
+
+def halfway(land: TabularLandscape | SharedWeightsLandscape, n: int = 3) -> LandscapeState:
+    random = np.random.default_rng(0)
+    state = land.init(np.arange(n), HORIZON)
+    maturity = np.where(SPACE.parametric, random.random(state.maturity.shape), 1.0).astype(land.dtype)
+    return state._replace(maturity=maturity, progress=random.random(n).astype(land.dtype))
+
+
+@pytest.mark.parametrize("kind", ["tabular", "shared"])
+def test_noise_free_gradient_and_hessian_by_differences(kind: str) -> None:
+    land = landscape(kind)
+    state = halfway(land)
+    theta = np.random.default_rng(1).dirichlet(np.ones(5), (3, 6))
+    loss = land.loss_and_grad(state, theta)[0]
+    grad, hessian = land.gradient(state, theta), land.hessian(state, theta)
+    for d in range(6):
+        for k in range(5):
+            moved = theta.copy()
+            moved[:, d, k] += 0.25  # multilinear: exact for any step
+            assert np.allclose((land.loss_and_grad(state, moved)[0] - loss) / 0.25, grad[:, d, k], atol=1e-11)
+            change = (land.gradient(state, moved) - grad).reshape(3, 30) / 0.25
+            assert np.allclose(change, hessian[:, 5 * d + k], atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["tabular", "shared"])
+def test_discrete_loss_is_the_loss_at_the_vertex(kind: str) -> None:
+    land = landscape(kind)
+    state = halfway(land)
+    archs = np.random.default_rng(2).integers(0, 5, (3, 7, 6))
+    vertices = np.eye(5)[archs]
+    assert np.allclose(land.arch_loss(state, archs), land.loss_and_grad(state, vertices)[0], atol=1e-12)
+
+
+def test_tabular_vertex_loss_is_the_tables_error() -> None:
+    land, table = landscape("tabular"), synthetic_table()
+    for index in (0, 1835, 9930, 15624):
+        error = 1 - table.accuracy[VALID][index] / 100
+        assert land.arch_loss(None, SPACE.at(index)[None, None])[0, 0] == pytest.approx(error, abs=1e-7)
+
+
+def test_several_draws_of_a_seed_equal_single_draws_and_share_the_batch_noise() -> None:
+    land = landscape("shared")
+    state = halfway(land)
+    theta = np.random.default_rng(3).dirichlet(np.ones(5), (3, 4, 6))
+    loss, grad = land.loss_and_grad(state, theta)
+    for m in range(4):
+        single_loss, single_grad = land.loss_and_grad(state, theta[:, m])
+        assert np.allclose(loss[:, m], single_loss, atol=1e-14)
+        assert np.allclose(grad[:, m], single_grad, atol=1e-14)
+
+
+def test_immature_convolutions_act_as_none_and_mature_ones_as_themselves() -> None:
+    land = landscape("shared")
+    assert isinstance(land, SharedWeightsLandscape)
+    state = land.init(np.arange(1), HORIZON)
+    theta = np.zeros((1, 6, 5))
+    theta[..., 3] = 1
+    assert land.effective(state, theta)[0, :, 0].tolist() == [1.0] * 6  # all of the conv's weight sits on none
+    ripe = state._replace(maturity=np.ones_like(state.maturity))
+    assert np.array_equal(land.effective(ripe, theta), theta)
+    random = np.random.default_rng(4).dirichlet(np.ones(5), (1, 6))
+    assert np.allclose(land.effective(halfway(land, 1), random).sum(axis=-1), 1)
+
+
+def test_weights_learn_where_they_are_used_and_towards_one() -> None:
+    land = landscape("shared")
+    state = land.init(np.arange(2), HORIZON)
+    usage = np.full((2, 6, 5), 0.2)
+    usage[0, 0] = [0, 0, 0, 1, 0]
+    before = state.maturity
+    for _ in range(HORIZON.steps):
+        new = land.train_weights(state, usage, 1)
+        assert (new.maturity >= state.maturity).all() and (new.maturity <= 1).all()
+        assert (new.progress > state.progress).all() and (new.progress < 1).all()
+        state = new
+    assert state.maturity[0, 0, 3] > state.maturity[0, 1, 3]  # used 1.0 against 0.2
+    assert state.maturity[0, 0, 2] == before[0, 0, 2] == 0  # never used
+    assert (state.maturity[..., [0, 1, 4]] == 1).all()
+    once = land.train_weights(land.init(np.arange(2), HORIZON), usage, HORIZON.steps)
+    assert np.array_equal(once.maturity, state.maturity)
+
+
+def test_preference_changes_sign_at_the_onset() -> None:
+    land = landscape("shared")
+    theta = np.full((1, 6, 5), 0.2)
+    state = land.init(np.arange(1), HORIZON)._replace(maturity=np.ones((1, 6, 5)))
+    at = land.gradient(state._replace(progress=np.array([PARAMS.onset])), theta)
+    early, late = (land.gradient(state._replace(progress=np.array([p])), theta) - at for p in (0.0, 1.0))
+    assert np.allclose(early[0, :, 1], PARAMS.preference["skip_connect"] * PARAMS.onset)  # disfavoured: loss rises
+    assert np.allclose(late[0, :, 1], -PARAMS.preference["skip_connect"] * (1 - PARAMS.onset))
+    assert np.allclose(late[0, :, 3], 0)
+
+
+def test_gradient_noise_has_the_stated_size_and_is_addressed_by_seed_and_step() -> None:
+    land = landscape("shared")
+    n = 400
+    state = land.init(np.arange(n), HORIZON)
+    theta = np.full((n, 6, 5), 0.2)
+    exact = land.gradient(state, theta)
+    steps = [land.loss_and_grad(state._replace(step=state.step + t), theta)[1] - exact for t in range(3)]
+    assert np.std(steps[1] - steps[0]) == pytest.approx(PARAMS.noise * np.sqrt(2), rel=0.05)
+    persistent = np.mean(steps, axis=0)
+    assert np.std(persistent) == pytest.approx(np.hypot(PARAMS.idiosyncrasy, PARAMS.noise / np.sqrt(3)), rel=0.05)
+    some = rows(state, slice(7, 9))
+    assert np.array_equal(land.loss_and_grad(some, theta[7:9])[1], steps[0][7:9] + exact[7:9])
+
+
+@pytest.mark.parametrize("kind", ["tabular", "shared"])
+def test_float32_follows_float64(kind: str) -> None:
+    theta = np.random.default_rng(5).dirichlet(np.ones(5), (3, 6))
+    single, double = landscape(kind, "float32"), landscape(kind)
+    state = halfway(double)
+    loss, grad = double.loss_and_grad(state, theta)
+    as32 = LandscapeState(*(x.astype(np.float32) if x.dtype == np.float64 else x for x in state))
+    loss32, grad32 = single.loss_and_grad(as32, theta.astype(np.float32))
+    assert loss32.dtype == grad32.dtype == np.float32
+    assert np.allclose(loss32, loss, rtol=1e-5, atol=1e-6) and np.allclose(grad32, grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_table_with_holes_is_refused() -> None:
+    table = synthetic_table()
+    values = table.accuracy[VALID].copy()
+    values[5] = np.nan
+    holed = Table(table.name, SPACE, {VALID: values}, {}, VALID, {"valid": VALID})
+    with pytest.raises(NotMeasured, match="15624 of 15625"):
+        TabularLandscape(holed, **VALID._asdict())
+
+
+def test_parameter_files_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no parameter noize; it has"):
+        SharedWeightsParams.load(noize=1.0)
+    with pytest.raises(SpecError, match="noise"):
+        SharedWeightsParams.load(noise=-1.0)
+    bad = tmp_path / "p.json"
+    for text in ("", "{}", json.dumps({"params": {"scale": "x"}}), "[]"):
+        bad.write_text(text)
+        with pytest.raises(SpecError):
+            SharedWeightsParams.load(bad)
+    with pytest.raises(SpecError, match="no option conv7"):
+        SharedWeightsLandscape(
+            synthetic_table(), **VALID._asdict(), params=PARAMS.model_copy(update={"rate": {"conv7": 1.0}})
+        )
+
+
+def test_the_shipped_fit_says_what_it_is_and_follows_its_recordings() -> None:
+    fitted = json.loads((Path(__file__).parents[2] / "data" / "shared_weights.json").read_text())
+    assert "ONE small supernet" in fitted["what"] and fitted["command"].startswith("python data/fit")
+    assert SharedWeightsParams.load().noise > 0
+    scores = fitted["r_squared"]
+    assert min(v for k, v in scores.items() if "(fitted)" in k) > 0.8
+    assert any("held out" in k for k in scores)

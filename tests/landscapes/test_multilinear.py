@@ -1,0 +1,105 @@
+"""Exact calculus against brute-force sums and finite differences, and bit-for-bit independence of the batch."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nasbench_sim.landscapes import Multilinear
+from nasbench_sim.landscapes.multilinear import column_width
+
+COUNTS = [(5,) * 6, (3, 2, 4), (4,), (2, 3, 2, 4, 1), (2, 2)]
+
+
+def brute(tensor: np.ndarray, theta: np.ndarray) -> float:
+    return sum(
+        tensor[arch] * np.prod([theta[d, k] for d, k in enumerate(arch)])
+        for arch in itertools.product(*(range(k) for k in tensor.shape))
+    )
+
+
+@pytest.mark.parametrize("counts", COUNTS[1:])
+def test_value_equals_the_brute_force_sum(counts: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    tensor, theta = random.normal(size=counts), random.normal(size=(3, len(counts), max(counts)))
+    value, _ = Multilinear(tensor).value_and_grad(theta)
+    assert np.allclose(value, [brute(tensor, t) for t in theta], rtol=1e-12)
+
+
+def test_value_on_all_cells_of_nb201_equals_the_sum_over_15625() -> None:
+    random = np.random.default_rng(1)
+    tensor, theta = random.random((5,) * 6), random.dirichlet(np.ones(5), (4, 6))
+    value, _ = Multilinear(tensor).value_and_grad(theta)
+    expected = np.einsum("abcdef,sa,sb,sc,sd,se,sf->s", tensor, *theta.transpose(1, 0, 2))
+    assert np.allclose(value, expected, rtol=1e-13)
+    single, _ = Multilinear(tensor.astype(np.float32)).value_and_grad(theta.astype(np.float32))
+    assert np.allclose(single, expected, rtol=3e-6)  # float32: 15,625 terms, pairwise inside GEMM
+
+
+@pytest.mark.parametrize("counts", COUNTS)
+def test_gradient_and_hessian_by_exact_differences(counts: tuple[int, ...]) -> None:
+    """A multilinear function is linear along one option, so its difference quotient is exact for any step."""
+    random = np.random.default_rng(2)
+    form = Multilinear(random.normal(size=counts))
+    theta = random.random((2, len(counts), max(counts)))
+    value, grad = form.value_and_grad(theta)
+    hessian = form.hessian(theta)
+    for d, count in enumerate(counts):
+        for k in range(count):
+            moved = theta.copy()
+            moved[:, d, k] += 0.5
+            value2, grad2 = form.value_and_grad(moved)
+            assert np.allclose((value2 - value) / 0.5, grad[:, d, k], atol=1e-10)
+            assert np.allclose((grad2 - grad) / 0.5, hessian[:, d, k], atol=1e-10)
+        assert (grad[:, d, count:] == 0).all()
+
+
+def test_two_point_distribution_equals_the_general_form() -> None:
+    random = np.random.default_rng(3)
+    for counts in COUNTS:
+        form = Multilinear(random.normal(size=counts))
+        options = np.stack([random.integers(0, counts, (7, len(counts))) for _ in range(2)], axis=-1)
+        weights = random.random((7, len(counts), 2))
+        theta = np.zeros((7, len(counts), max(counts)))
+        for point in range(2):
+            np.add.at(
+                theta, (np.arange(7)[:, None], np.arange(len(counts)), options[..., point]), weights[..., point]
+            )
+        assert np.allclose(form.two_point(options, weights), form.value_and_grad(theta)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@settings(max_examples=25, deadline=None)
+@given(start=st.integers(0, 150), length=st.integers(1, 150))
+def test_a_row_does_not_depend_on_its_batch(dtype: str, start: int, length: int) -> None:
+    form, theta, value, grad = _batch(dtype)
+    value2, grad2 = form.value_and_grad(theta[start : start + length])
+    assert np.array_equal(value2, value[start : start + length])
+    assert np.array_equal(grad2, grad[start : start + length])
+
+
+def _batch(dtype: str, cache: dict[str, tuple] = {}) -> tuple:  # noqa: B006  (a cache between examples)
+    if dtype not in cache:
+        random = np.random.default_rng(4)
+        form = Multilinear(random.random((5,) * 6).astype(dtype))
+        theta = random.random((300, 6, 5)).astype(dtype)
+        cache[dtype] = (form, theta, *form.value_and_grad(theta))
+    return cache[dtype]
+
+
+def test_column_width_is_one_that_rounds_alike() -> None:
+    width = column_width(125, 125, "float32")
+    random = np.random.default_rng(5)
+    matrix, column = random.random((125, 125), dtype=np.float32), random.random((125, 1), dtype=np.float32)
+    out = matrix @ column.repeat(width, axis=1)
+    assert (out == out[:, :1]).all()
+    assert width in (1, 8, 16, 32, 64)
+
+
+def test_non_finite_tensors_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Multilinear(np.array([1.0, np.nan]))
