@@ -30,7 +30,7 @@ HORIZON = Horizon(epochs=40, steps_per_epoch=78)
 DARTS = ("darts", {"lr": 1.5e-3})
 VADAM = {"lr": 1.5e-3, "train_size": 5000, "square_of": "mean"}
 # free parameter -> (start, lower, upper); all on a log scale but those of LINEAR
-LINEAR = ("onset", "preference nor_conv_3x3")
+LINEAR = ("onset", "none_visibility", "preference nor_conv_3x3")
 FREE = {
     "scale": (0.1, 1e-3, 10.0),
     "rate": (5.0, 0.05, 500.0),  # of both convolutions: one recording does not tell them apart
@@ -38,7 +38,8 @@ FREE = {
     "preference avg_pool_3x3": (0.02, 1e-4, 2.0),
     "preference none": (0.01, 1e-4, 2.0),
     "preference nor_conv_3x3": (0.0, -2.0, 2.0),
-    "onset": (0.55, 0.05, 0.95),
+    "none_visibility": (0.1, 0.0, 1.0),
+    "onset": (0.6, 0.0, 0.95),
     "noise": (0.05, 1e-3, 5.0),
     "idiosyncrasy": (0.005, 1e-4, 1.0),
 }
@@ -52,13 +53,16 @@ def to_params(x: NDArray[Any], rate_progress: float) -> SharedWeightsParams:
         rate={"nor_conv_1x1": v["rate"], "nor_conv_3x3": v["rate"]},
         rate_progress=rate_progress,
         preference={n.split()[1]: v[n] for n in v if n.startswith("preference ")},
+        none_visibility=v["none_visibility"],
         onset=v["onset"],
         noise=v["noise"],
         idiosyncrasy=v["idiosyncrasy"],
     )
 
 
-def simulate(table: Any, params: SharedWeightsParams, method: str, settings: dict[str, Any], epochs: int) -> NDArray[Any]:
+def simulate(
+    table: Any, params: SharedWeightsParams, method: str, settings: dict[str, Any], epochs: int
+) -> NDArray[Any]:
     """theta `[S, epochs, D, K]` of simulated searches in the recorded setting."""
     land = SharedWeightsLandscape(table, dataset="cifar10", split="valid", epochs=200, params=params)
     searcher = get_method(method).make(**settings)
@@ -102,7 +106,10 @@ def main() -> None:
     def residuals(x: NDArray[Any]) -> NDArray[Any]:
         params = to_params(x, rate)
         parts = []
-        for method, settings, theirs in ((*DARTS, darts), ("balenas", {**VADAM, "samples": 1, "init_precision": 100.0}, ip100)):
+        for method, settings, theirs in (
+            (*DARTS, darts),
+            ("balenas", {**VADAM, "samples": 1, "init_precision": 100.0}, ip100),
+        ):
             ours = simulate(table, params, method, settings, len(theirs))
             parts.append((features(ours).mean(axis=0) - features(theirs)).ravel())
         return np.concatenate(parts)
@@ -116,9 +123,24 @@ def main() -> None:
         scores = {"training accuracy by p (rate_progress fitted)": round(follows, 4)}
         for name, method, settings, theirs in (
             ("DARTS seed 1 (fitted)", *DARTS, darts),
-            ("BaLeNAS initial precision 100, M 1 (fitted)", "balenas", {**VADAM, "samples": 1, "init_precision": 100.0}, ip100),
-            ("BaLeNAS initial precision 1, M 1 (held out)", "balenas", {**VADAM, "samples": 1, "init_precision": 1.0}, ip1),
-            ("BaLeNAS initial precision 1, M 3 (held out)", "balenas", {**VADAM, "samples": 3, "init_precision": 1.0}, ip1_m3),
+            (
+                "BaLeNAS initial precision 100, M 1 (fitted)",
+                "balenas",
+                {**VADAM, "samples": 1, "init_precision": 100.0},
+                ip100,
+            ),
+            (
+                "BaLeNAS initial precision 1, M 1 (held out)",
+                "balenas",
+                {**VADAM, "samples": 1, "init_precision": 1.0},
+                ip1,
+            ),
+            (
+                "BaLeNAS initial precision 1, M 3 (held out)",
+                "balenas",
+                {**VADAM, "samples": 3, "init_precision": 1.0},
+                ip1_m3,
+            ),
         ):
             ours = simulate(table, params, method, settings, len(theirs))
             scores[name] = round(r_squared(ours.mean(axis=(0, 2)), theirs.mean(axis=1)), 4)

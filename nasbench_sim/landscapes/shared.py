@@ -1,15 +1,19 @@
 """A small mechanistic model of weight sharing on top of a table: what a search sees while a supernet trains.
 
-    L(theta; m, p) = scale * E_T[theta_eff] - (p - onset) * sum_d sum_k preference[k] theta[d, k]
-    theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; the rest, (1 - m) theta, acts as `none`
+    L(theta; m, p) = scale * E_T[theta_eff] - max(0, p - onset) * sum_d sum_k preference[k] theta[d, k]
+    theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; what is missing acts as `none`
+    `none` acts as itself with weight none_visibility, else as the average of the other options
     dm[d, k] = rate[k] * lr(t) * usage[d, k] * (1 - m[d, k])   a weight step; m = 0 at the start
-    dp       = rate_progress * (1 - p)^2                         a pass over the training data; p = 0 at the start
+    dp       = rate_progress * (1 - p)^2                       a pass over the training data; p = 0 at the start
     observed gradient = dL/dtheta + noise * N(0, 1) a step and entry + idiosyncrasy * N(0, 1) once a seed and entry
 
-T is the table's error (fraction) and L is in modelled nats. A supernet in which p < onset disfavours options without
-weights, one that has fitted its training data (p > onset) favours them: the generalisation gap, and the unrolled
-estimation effect (Wang et al., Rethinking architecture selection in differentiable NAS, ICLR 2021). That preference
-is what collapses DARTS to skip connections; a uniformly trained supernet shows none of it.
+T is the table's error (fraction) and L is in modelled nats. Three ingredients, each for a reason:
+- a convolution that is not trained yet passes nothing useful on;
+- in a mixture `none` only rescales its edge (batch-normalised terms follow), so a supernet does not see that the
+  discrete cell loses the edge: `none` is not disfavoured in true supernets although it is the worst option of the table;
+- a preference for some options that sets in once the supernet has fitted part of its training data (p > onset): the
+  generalisation gap, and the unrolled-estimation effect (Wang et al., Rethinking architecture selection in
+  differentiable NAS, ICLR 2021). It collapses DARTS to skip connections.
 
 The parameters are fitted to recorded supernets, never to published search results: those are the test.
 """
@@ -26,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.base import Horizon, LandscapeState, StreamCache, fresh_state
+from nasbench_sim.landscapes.multilinear import Multilinear, over_options
 from nasbench_sim.landscapes.tabular import TabularLandscape
 from nasbench_sim.resources import data_path
 from nasbench_sim.tables.table import Epochs, Seed, Table
@@ -37,8 +42,8 @@ class SharedWeightsParams(BaseModel):
     """Named parameters of the weight-sharing model; the defaults of a run come from `data/shared_weights.json`.
 
     `scale` nats per unit of error; `rate` per unit of learning rate and usage, by option; `rate_progress` per pass
-    over the training data; `preference` nats by option (0 where not named); `onset` the
-    training progress at which the preference changes sign; `noise` and `idiosyncrasy` sd in nats per unit of theta;
+    over the training data; `none_visibility` in [0, 1]; `preference` nats by option (0 where not named); `onset` the
+    training progress at which the preference sets in; `noise` and `idiosyncrasy` sd in nats per unit of theta;
     `lr_max`, `lr_min` of the cosine schedule of the shared weights (SGD 0.025 -> 0.001 in every recorded and
     published NAS-Bench-201 setting).
     """
@@ -48,6 +53,7 @@ class SharedWeightsParams(BaseModel):
     scale: float = Field(ge=0)
     rate: dict[str, float]
     rate_progress: float = Field(ge=0)
+    none_visibility: float = Field(default=1.0, ge=0, le=1)
     preference: dict[str, float]
     onset: float = Field(ge=0, le=1)
     noise: float = Field(ge=0)
@@ -63,8 +69,10 @@ class SharedWeightsParams(BaseModel):
             values = json.loads(Path(path).read_text())["params"]
             unknown = set(changes) - set(cls.model_fields)
             if unknown:
-                raise SpecError(f"shared-weights model has no parameter {', '.join(sorted(unknown))}; it has "
-                                f"{', '.join(cls.model_fields)}")
+                raise SpecError(
+                    f"shared-weights model has no parameter {', '.join(sorted(unknown))}; it has "
+                    f"{', '.join(cls.model_fields)}"
+                )
             return cls(**{**values, **changes})
         except (OSError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpecError):
@@ -111,11 +119,14 @@ class SharedWeightsLandscape:
         )
         self.space, self.dtype = table.space, self.table_landscape.dtype
         if not self.space.none.any(axis=1).all():
-            raise SpecError(f"the weight-sharing model needs a `none` option at every decision; {table.space.name} lacks it")
+            raise SpecError(
+                f"the weight-sharing model needs a `none` option at every decision; {table.space.name} lacks it"
+            )
         self.params = SharedWeightsParams.load() if params is None else params
         self._rate = self._by_option(self.params.rate)
         self._preference = self._by_option(self.params.preference)
-        self._none = self.space.none.argmax(axis=1)  # option number of `none` at each decision
+        self._absent = self._what_none_is()
+        self._extended = Multilinear(self._extend())
         self._streams = StreamCache()
         self._field: tuple[Array, Array] | None = None
 
@@ -123,47 +134,53 @@ class SharedWeightsLandscape:
         known = {o for options in self.space.options for o in options}
         if set(values) - known:
             raise SpecError(f"{self.space.name} has no option {', '.join(sorted(set(values) - known))}")
-        return np.array(
-            [[values.get(o, 0.0) for o in options] for options in self.space.options], dtype=self.dtype
-        )
+        return np.array([[values.get(o, 0.0) for o in options] for options in self.space.options], dtype=self.dtype)
+
+    def _what_none_is(self) -> Array:
+        """Distribution `[D, K]` over the options that `none` stands for: itself, or the average of the others."""
+        others = (self.space.mask & ~self.space.none).astype(self.dtype)
+        visible = self.dtype.type(self.params.none_visibility)
+        out: Array = visible * self.space.none + (1 - visible) * others / others.sum(axis=1, keepdims=True)
+        return out.astype(self.dtype)
+
+    def _extend(self) -> Array:
+        """The table's tensor with one more option a decision, "absent": what `none` stands for, averaged."""
+        tensor = self.table_landscape.tensor.astype(np.float64)
+        for d in range(self.space.D):
+            weights = self._absent[d, : self.space.counts[d]].astype(np.float64)
+            tensor = np.concatenate([tensor, np.expand_dims(np.tensordot(tensor, weights, (d, 0)), d)], axis=d)
+        return tensor.astype(self.dtype)
 
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """Untrained shared weights for `seeds[S]`."""
         return fresh_state(self.space, seeds, horizon, self.dtype)
 
-    def effective(self, state: LandscapeState, theta: Array) -> Array:
-        """`theta_eff[..., D, K]`: immature options act partly as `none`; rows still sum to what they did."""
-        m = state.maturity if theta.ndim == 3 else state.maturity[:, None]
-        out = theta * m
-        lost = theta - out
-        missing = lost[..., 0]
-        for k in range(1, self.space.K):
-            missing = missing + lost[..., k]
-        self._add_to_none(out, missing)
-        return out
+    def _own(self, state: LandscapeState) -> Array:
+        """Share `[S, D, K]` of an option's weight that acts as itself: its maturity; for `none` 0, as it is "absent"."""
+        return np.where(self.space.none, self.dtype.type(0), state.maturity)
 
-    def _add_to_none(self, out: Array, values: Array) -> None:
-        if (self._none == self._none[0]).all():
-            out[..., self._none[0]] += values
-        else:
-            for d, k in enumerate(self._none):
-                out[..., d, k] += values[..., d]
+    def effective(self, state: LandscapeState, theta: Array) -> Array:
+        """`theta_eff[..., D, K]`: what the supernet behaves like; rows still sum to what they did."""
+        own = self._own(state)
+        kept = theta * (own if theta.ndim == 3 else own[:, None])
+        return kept + over_options(theta - kept) * self._absent
 
     def _tilt(self, state: LandscapeState) -> Array:
         """The linear part of the noise-free gradient, `[S, D, K]`."""
-        return -(state.progress - self.dtype.type(self.params.onset))[:, None, None] * self._preference
+        grown = np.maximum(state.progress - self.dtype.type(self.params.onset), 0)
+        return -grown[:, None, None] * self._preference
 
     def _exact(self, state: LandscapeState, theta: Array) -> tuple[Array, Array]:
         loss, g = self.table_landscape.loss_and_grad(None, self.effective(state, theta))
         scale = self.dtype.type(self.params.scale)
-        at_none = np.take_along_axis(g, np.broadcast_to(self._none[:, None], (*g.shape[:-1], 1)), axis=-1)
-        m, tilt = state.maturity, self._tilt(state)
+        own, tilt = self._own(state), self._tilt(state)
         if theta.ndim == 4:
-            m, tilt = m[:, None], tilt[:, None]
-        # chain rule through theta_eff: an option's own part with weight m, what acts as `none` with 1 - m
-        grad = scale * (at_none + m * (g - at_none)) + tilt
-        linear = tilt * theta
-        return scale * loss + linear.sum(axis=(-2, -1), dtype=np.float64).astype(self.dtype), grad
+            own, tilt = own[:, None], tilt[:, None]
+        # chain rule through theta_eff: an option's own share follows its own slope, the rest that of "absent"
+        absent = over_options(g * self._absent)
+        grad = scale * (absent + own * (g - absent)) + tilt
+        linear = over_options(over_options(tilt * theta)[..., 0])[..., 0]
+        return scale * loss + linear, grad
 
     def loss_and_grad(self, state: LandscapeState | None, theta: Array) -> tuple[Array, Array]:
         """Loss `[S]` or `[S, M]` (noise-free) and the gradient of this step's mini-batch.
@@ -193,11 +210,10 @@ class SharedWeightsLandscape:
         state = _needed(state)
         n, d, k = len(theta), self.space.D, self.space.K
         inner = self.table_landscape.hessian(None, self.effective(state, theta)).reshape(n, d, k, d, k)
-        rows = np.arange(d)
+        own = self._own(state)[..., None, None]
         for _ in range(2):  # apply J to each side; the transpose in between turns the other side to the front
-            at_none = inner[:, rows, self._none][:, :, None]
-            inner = at_none + state.maturity[..., None, None] * (inner - at_none)
-            inner = inner.transpose(0, 3, 4, 1, 2)
+            absent = (inner * self._absent[..., None, None]).sum(axis=2, keepdims=True)
+            inner = (absent + own * (inner - absent)).transpose(0, 3, 4, 1, 2)
         return np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self.dtype.type(self.params.scale)
 
     def arch_loss(self, state: LandscapeState | None, archs: Array, *, batch: bool = False) -> Array:
@@ -208,10 +224,10 @@ class SharedWeightsLandscape:
         state = _needed(state)
         n, m, d = archs.shape
         seed, decision = np.arange(n)[:, None, None], np.arange(d)
-        mature = state.maturity[seed, decision, archs]
-        options = np.stack(np.broadcast_arrays(archs, self._none), axis=-1).reshape(n * m, d, 2)
-        weights = np.stack([mature, 1 - mature], axis=-1).reshape(n * m, d, 2)
-        error = self.table_landscape.two_point(options, weights).reshape(n, m)
+        own = state.maturity[seed, decision, archs]  # 1 for `none`, as for every option without weights
+        options = np.stack(np.broadcast_arrays(archs, self.space.counts), axis=-1).reshape(n * m, d, 2)
+        weights = np.stack([own, 1 - own], axis=-1).reshape(n * m, d, 2)
+        error = self._extended.two_point(options, weights).reshape(n, m)
         linear = self._tilt(state)
         if batch:
             linear = linear + self._batch_noise(state)

@@ -56,7 +56,12 @@ class TabularLandscape:
         values = table.values(dataset=dataset, split=split, epochs=epochs, seed=seed)
         error = 1.0 - values.astype(np.float64)[self.space.rank] / 100.0
         self._flat = error.astype(self.dtype)
-        self._form = Multilinear(self._flat.reshape(tuple(self.space.counts)))
+        self._form = Multilinear(self.tensor)
+
+    @property
+    def tensor(self) -> Array:
+        """The loss of every architecture, shape `counts`, radix order."""
+        return self._flat.reshape(tuple(self.space.counts))
 
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """State for `seeds[S]`: only the step counter moves."""
@@ -80,10 +85,6 @@ class TabularLandscape:
     def arch_loss(self, state: LandscapeState | None, archs: Array, *, batch: bool = False) -> Array:
         """Error `[S, M]` of `archs[S, M, D]`: a gather from the same tensor (a table has no mini-batches)."""
         return self._flat.take(archs @ self.space.radix)
-
-    def two_point(self, options: Array, weights: Array) -> Array:
-        """Expected error `[N]` where decision d has two options `[N, D, 2]` with `weights[N, D, 2]`."""
-        return self._form.two_point(options, weights)
 
     def train_weights(self, state: LandscapeState, usage: Array, steps: int) -> LandscapeState:
         """Counts the steps; there are no shared weights."""

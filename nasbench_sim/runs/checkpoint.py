@@ -10,47 +10,43 @@ import h5py
 import numpy as np
 
 from nasbench_sim.errors import RunError
-from nasbench_sim.files import atomic_path
 from nasbench_sim.landscapes import LandscapeState
 from nasbench_sim.runs.engine import Progress
+from nasbench_sim.sealed import read_sealed, write_sealed
 from nasbench_sim.searchers import State
 
-FORMAT = "nasbench-sim-checkpoint"
+KIND = "nasbench-sim checkpoint"
 SCHEMA = 1
+_MEND = "remove it to start that part again"
 
 
 def save_checkpoint(path: Path, progress: Progress, *, digest: str, table_sha256: str) -> None:
     """Write `progress` of the run with this spec digest and table; raises `RunError` when it cannot be written."""
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
-        file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
+    with write_sealed(path, KIND) as file:
+        file.attrs["schema"] = SCHEMA
         file.attrs["spec"], file.attrs["table"], file.attrs["epoch"] = digest, table_sha256, progress.epoch
         for name, array in _flatten(progress).items():
-            chunked = {"chunks": True, "fletcher32": True} if np.size(array) else {}
-            file.create_dataset(name, data=array, **chunked)
+            file.create_dataset(name, data=array, track_times=False)
 
 
 def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
     """Read it back; raises `RunError` for a damaged one, or one of another specification or table."""
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT or file.attrs.get("schema") != SCHEMA:
-                raise RunError(f"{path} is not a {FORMAT} of schema {SCHEMA}; remove it to start that part again")
-            if file.attrs["table"] != table_sha256:
-                raise RunError(
-                    f"{path} was made on another table (sha256 {str(file.attrs['table'])[:12]}..., "
-                    f"not {table_sha256[:12]}...); open that table or choose another folder"
-                )
-            if file.attrs["spec"] != digest:
-                raise RunError(f"{path} was made for another specification; choose another folder")
-            flat: dict[str, Any] = {}
-            file.visititems(lambda name, item: flat.__setitem__(name, item[()]) if hasattr(item, "shape") else None)
-            epoch = int(file.attrs["epoch"])
-        state = State(
-            **{k: flat[f"state/{k}"] for k in State._fields if k != "slots"}, slots=_group(flat, "state/slots")
-        )
+    with read_sealed(path, KIND, error=RunError, mend=_MEND) as file:
+        if file.attrs["schema"] != SCHEMA:
+            raise RunError(f"{path} has schema {file.attrs['schema']}, this version reads {SCHEMA}; {_MEND}")
+        if file.attrs["table"] != table_sha256:
+            raise RunError(
+                f"{path} was made on another table (sha256 {str(file.attrs['table'])[:12]}..., "
+                f"not {table_sha256[:12]}...); open that table or choose another folder"
+            )
+        if file.attrs["spec"] != digest:
+            raise RunError(f"{path} was made for another specification; choose another folder")
+        flat: dict[str, Any] = {}
+        file.visititems(lambda name, item: flat.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None)
+        epoch = int(file.attrs["epoch"])
+        fields = {k: flat[f"state/{k}"] for k in State._fields if k != "slots"}
+        state = State(**fields, slots=_group(flat, "state/slots"))
         shared = LandscapeState(**{k: flat[f"shared/{k}"] for k in LandscapeState._fields})
-    except (OSError, KeyError) as error:
-        raise RunError(f"{path} is damaged ({error}); remove it to start that part again") from error
     return Progress(epoch, state, shared, _group(flat, "history"), _group(flat, "members"))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +38,7 @@ def make_parts(seeds: int, workers: int, least: int = 64) -> tuple[tuple[int, in
     """
     n = max(1, min(workers, seeds // least))
     edges = np.linspace(0, seeds, n + 1).astype(int).tolist()
-    return tuple((a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(pairwise(edges))
 
 
 def open_folder(folder: Path, plan: Plan, *, resume: bool, overwrite: bool) -> Plan:
@@ -97,14 +99,15 @@ def read_plan(folder: Path) -> Plan:
 
 def clear(folder: Path) -> None:
     """Remove the files of a run, and only those."""
-    for path in [folder / "run.json", folder / "record.h5", folder / PLAN, *(folder / "checkpoints").glob("part-*.h5")]:
-        path.unlink(missing_ok=True)
+    for name in ("run.json", "record.h5"):
+        (folder / name).unlink(missing_ok=True)
+    clear_checkpoints(folder)
 
 
 def clear_checkpoints(folder: Path) -> None:
-    """Remove what a finished run no longer needs."""
-    for path in (folder / "checkpoints").glob("part-*.h5"):
+    """Remove the plan and the checkpoints, also half-written ones of a killed process."""
+    for path in (folder / "checkpoints").glob("*part-*.h5*"):
         path.unlink(missing_ok=True)
-    if (folder / "checkpoints").is_dir():
+    with suppress(OSError):  # not there, or somebody keeps something in it
         (folder / "checkpoints").rmdir()
     (folder / PLAN).unlink(missing_ok=True)

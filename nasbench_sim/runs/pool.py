@@ -7,11 +7,13 @@ one process would. Workers report epochs through shared counters; the parent nev
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,23 +74,26 @@ def work(job: Job, table: Table, tick: Callable[[int, int], None], stopped: Call
     return Done(job.run, job.part, progress, time.perf_counter() - began)
 
 
-def _start_worker(table: Table, counters: Any, stop: Any, parent: int) -> None:
-    import signal
-
+def _start_worker(table: Table, counters: Any, stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it sets `stop`
-    _OURS.update(table=table, counters=counters, stop=stop, parent=parent)
+    Thread(target=_die_with_parent, daemon=True).start()
+    _OURS.update(table=table, counters=counters, stop=stop)
     _OURS["threads"] = threadpool_limits(1)
+
+
+def _die_with_parent() -> None:
+    """An orphan (parent killed) must neither hang on its queue nor write into a folder that someone may resume."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # at any moment: files are replaced atomically
 
 
 def _in_worker(number: int, job: Job) -> Done:
     def tick(done: int, total: int) -> None:
         _OURS["counters"][number] = done
 
-    def stopped() -> bool:
-        # an orphan (parent killed) must not go on writing into a folder that someone may resume
-        return bool(_OURS["stop"].value) or os.getppid() != _OURS["parent"]
-
-    return work(job, _OURS["table"], tick, stopped)
+    return work(job, _OURS["table"], tick, lambda: bool(_OURS["stop"].value))
 
 
 def run_jobs(
@@ -108,7 +113,7 @@ def run_jobs(
         min(workers, len(jobs)),
         mp_context=context,
         initializer=_start_worker,
-        initargs=(table, counters, stop, os.getpid()),
+        initargs=(table, counters, stop),
     )
     waiting: set[Future[Done]] = set()
     try:
@@ -127,8 +132,6 @@ def run_jobs(
 
 def _here(jobs: Sequence[Job], table: Table, on_tick: Callable[[Sequence[int]], None]) -> Iterator[Done]:
     done = [0] * len(jobs)
-    interrupted = False
-
     with threadpool_limits(1):
         for i, job in enumerate(jobs):
 
@@ -136,10 +139,5 @@ def _here(jobs: Sequence[Job], table: Table, on_tick: Callable[[Sequence[int]], 
                 done[i] = epoch
                 on_tick(done)
 
-            try:
-                result = work(job, table, tick, lambda: interrupted)
-            except KeyboardInterrupt:
-                # mid-epoch: what the last checkpoint holds is kept, the epochs since are lost
-                interrupted = True
-                raise
-            yield result
+            # Ctrl-C ends it mid-epoch: the last checkpoint stays, the epochs since are lost
+            yield work(job, table, tick, lambda: False)

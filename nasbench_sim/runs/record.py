@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import RunError
 from nasbench_sim.files import atomic_path, sha256_file
 from nasbench_sim.runs.spec import RunSpec, make_spec
+from nasbench_sim.sealed import read_sealed, write_sealed
 
 FORMAT = "nasbench-sim-run"
+KIND = "nasbench-sim record"
 SCHEMA = 1
+_MEND = "run it again into another folder"
 Array = npt.NDArray[Any]
 
 #: what a run records at the end of every epoch: name -> (unit, meaning)
@@ -88,15 +90,14 @@ class Run:
     def save(self, folder: Path | str) -> Path:
         """Write `record.h5` then `run.json` (which names the record's sha256) into `folder`; returns the folder."""
         folder = Path(folder)
-        with atomic_path(folder / "record.h5") as part, h5py.File(part, "w") as file:
-            file.attrs["format"], file.attrs["schema"] = FORMAT, SCHEMA
-            for name, values in (("seeds", self.seeds), ("archs", self.archs)):
-                file.create_dataset(name, data=values, chunks=True, fletcher32=True)
-            for group, arrays in (("history", self.history), ("members", self.members)):
-                for name, values in arrays.items():
-                    file.create_dataset(
-                        f"{group}/{name}", data=values, chunks=True, fletcher32=True, compression="gzip", shuffle=True
-                    )
+        with write_sealed(folder / "record.h5", KIND) as file:
+            file.attrs["schema"] = SCHEMA
+            arrays = {"seeds": self.seeds, "archs": self.archs}
+            for group, named in (("history", self.history), ("members", self.members)):
+                arrays |= {f"{group}/{name}": values for name, values in named.items()}
+            for name, values in arrays.items():
+                filters = {"chunks": True, "fletcher32": True, "compression": "gzip", "shuffle": True}
+                file.create_dataset(name, data=values, track_times=False, **(filters if values.size else {}))
         text = json.dumps(
             {
                 "format": FORMAT,
@@ -129,14 +130,11 @@ class Run:
         if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("schema") != SCHEMA:
             raise RunError(f"{folder / 'run.json'} is not a {FORMAT} of schema {SCHEMA}")
         path = folder / "record.h5"
-        try:
-            if sha256_file(path) != meta["record_sha256"]:
-                raise RunError(f"{path} is not the file run.json was written for (sha256 differs); run again")
-            with h5py.File(path, "r") as file:
-                arrays = {g: {n: file[g][n][()] for n in file.get(g, {})} for g in ("history", "members")}
-                seeds, archs = file["seeds"][()], file["archs"][()]
-        except (OSError, KeyError) as error:
-            raise RunError(f"{path} is damaged or incomplete ({error}); run again") from error
+        if not path.is_file() or sha256_file(path) != meta.get("record_sha256"):
+            raise RunError(f"{path} is not the file that run.json was written for (sha256 differs); {_MEND}")
+        with read_sealed(path, KIND, error=RunError, mend=_MEND) as file:
+            arrays = {g: {n: file[g][n][()] for n in file.get(g, {})} for g in ("history", "members")}
+            seeds, archs = file["seeds"][()], file["archs"][()]
         return cls(
             spec=make_spec(**{**meta["spec"], "seeds": tuple(meta["spec"]["seeds"])}),
             table=meta["table"],

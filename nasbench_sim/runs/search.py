@@ -137,9 +137,7 @@ def search_all(
 
 def _assemble(plan: Plan, table: Table, parts: Sequence[Done]) -> Run:
     progresses: list[Progress] = [d.progress for d in parts if d.progress is not None]
-    history = {
-        name: np.concatenate([p.history[name] for p in progresses]) for name in progresses[0].history
-    }
+    history = {name: np.concatenate([p.history[name] for p in progresses]) for name in progresses[0].history}
     members = {name: np.concatenate([p.members[name] for p in progresses]) for name in progresses[0].members}
     return Run(
         spec=plan.spec,

@@ -18,8 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.landscapes.base import Landscape, LandscapeState
+from nasbench_sim.landscapes.multilinear import over_options
 from nasbench_sim.spaces import Space
 from nasbench_sim.streams import Streams
+
+__all__ = [
+    "Estimate",
+    "Info",
+    "Searcher",
+    "Slots",
+    "State",
+    "View",
+    "concatenate",
+    "over_options",
+    "rows",
+]
 
 Array = npt.NDArray[Any]
 Slots = Mapping[str, Array]
@@ -90,17 +103,6 @@ class Searcher(Protocol):
 
     def hessian(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
         """Hessian `[S, D*K, D*K]` of the noise-free loss in alpha, or None where the method has no alpha."""
-
-
-def over_options(x: Array) -> Array:
-    """Sum over the last axis, `[..., K] -> [..., K=1]`, in a fixed order.
-
-    K strided adds: 7 times faster than `sum(axis=-1)` for K = 5, where NumPy pays a loop set-up a row.
-    """
-    out = x[..., 0]
-    for k in range(1, x.shape[-1]):
-        out = out + x[..., k]
-    return out[..., None]
 
 
 def rows(tree: Any, index: Any) -> Any:

@@ -100,7 +100,10 @@ class GradientSearcher:
         """
         seeds = np.array(
             [
-                [int(np.random.SeedSequence([int(s), n]).generate_state(1, np.uint64)[0] >> 1) for n in range(self.members)]
+                [
+                    int(np.random.SeedSequence([int(s), n]).generate_state(1, np.uint64)[0] >> 1)
+                    for n in range(self.members)
+                ]
                 for s in state.seeds
             ],
             dtype=np.int64,

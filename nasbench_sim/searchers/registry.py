@@ -25,7 +25,8 @@ class Recipe:
 
     `factory(**parameters)` makes the searcher; `paper`, `equation`, `deviations` and `unknowns` (what the paper does
     not state, hence a named parameter with a declared default) are shown by `methods show`. `test_params` shrink the
-    method for the contract tests.
+    method for the contract tests; `work` is its time a step relative to DARTS, used to order runs, never to decide
+    numbers.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Recipe:
     deviations: tuple[str, ...] = ()
     unknowns: tuple[str, ...] = ()
     test_params: Mapping[str, Any] = field(default_factory=dict)
+    work: float = 1.0
 
     @property
     def summary(self) -> str:

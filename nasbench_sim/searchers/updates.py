@@ -150,7 +150,9 @@ class VAdam:
         _positive(lr=self.lr, train_size=self.train_size, prior_precision=self.prior_precision)
         _betas(self.betas)
         if self.denominator not in ("sqrt", "plain"):
-            raise SpecError(f"denominator is 'sqrt' (VAdam's code) or 'plain' (BaLeNAS eq. 17), got {self.denominator!r}")
+            raise SpecError(
+                f"denominator is 'sqrt' (VAdam's code) or 'plain' (BaLeNAS eq. 17), got {self.denominator!r}"
+            )
         if not self.init_precision >= self.prior_precision:
             raise SpecError(
                 f"init_precision ({self.init_precision}) must be at least prior_precision ({self.prior_precision}): "

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from nasbench_sim.errors import NotMeasured, SpecError
-from nasbench_sim.landscapes import Horizon, LandscapeState, SharedWeightsLandscape, SharedWeightsParams, TabularLandscape
+from nasbench_sim.landscapes import (
+    Horizon,
+    LandscapeState,
+    SharedWeightsLandscape,
+    SharedWeightsParams,
+    TabularLandscape,
+)
 from nasbench_sim.searchers.base import rows
 from nasbench_sim.tables.table import Table
 from tests.synthetic import SPACE, VALID, synthetic_table
@@ -18,6 +24,7 @@ PARAMS = SharedWeightsParams(
     scale=0.7,
     rate={"nor_conv_1x1": 4.0, "nor_conv_3x3": 2.0},
     rate_progress=0.2,
+    none_visibility=0.3,
     preference={"skip_connect": 0.05, "avg_pool_3x3": 0.02, "none": 0.01},
     onset=0.4,
     noise=0.03,
@@ -58,11 +65,25 @@ def test_noise_free_gradient_and_hessian_by_differences(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["tabular", "shared"])
 def test_discrete_loss_is_the_loss_at_the_vertex(kind: str) -> None:
+    """In the weight-sharing model for cells without `none`: a mixture hides `none`, a sampled cell does not."""
     land = landscape(kind)
     state = halfway(land)
-    archs = np.random.default_rng(2).integers(0, 5, (3, 7, 6))
+    archs = np.random.default_rng(2).integers(1 if kind == "shared" else 0, 5, (3, 7, 6))
+    assert np.allclose(land.arch_loss(state, archs), land.loss_and_grad(state, np.eye(5)[archs])[0], atol=1e-12)
+
+
+def test_a_sampled_cell_with_none_loses_the_edge() -> None:
+    land, table = landscape("shared"), synthetic_table()
+    state = halfway(land)
+    state = state._replace(maturity=np.ones_like(state.maturity), progress=np.zeros(3))  # no preference, all trained
+    archs = np.random.default_rng(2).integers(0, 5, (3, 50, 6))
+    error = 1 - table.accuracy[VALID][SPACE.index(archs)].astype(np.float64) / 100
+    assert np.allclose(land.arch_loss(state, archs), PARAMS.scale * error, atol=1e-6)
+    bare = land.arch_loss(state, archs)
+    noisy = land.arch_loss(state, archs, batch=True)
     vertices = np.eye(5)[archs]
-    assert np.allclose(land.arch_loss(state, archs), land.loss_and_grad(state, vertices)[0], atol=1e-12)
+    batch = land.loss_and_grad(state, vertices)[1] - land._exact(state, vertices)[1]  # type: ignore[union-attr]
+    assert np.allclose(noisy - bare, (vertices * batch).sum(axis=(-2, -1)), atol=1e-12)
 
 
 def test_tabular_vertex_loss_is_the_tables_error() -> None:
@@ -83,17 +104,25 @@ def test_several_draws_of_a_seed_equal_single_draws_and_share_the_batch_noise() 
         assert np.allclose(grad[:, m], single_grad, atol=1e-14)
 
 
-def test_immature_convolutions_act_as_none_and_mature_ones_as_themselves() -> None:
+def test_what_is_not_trained_acts_as_none_and_none_as_the_average_of_the_others() -> None:
     land = landscape("shared")
     assert isinstance(land, SharedWeightsLandscape)
     state = land.init(np.arange(1), HORIZON)
-    theta = np.zeros((1, 6, 5))
-    theta[..., 3] = 1
-    assert land.effective(state, theta)[0, :, 0].tolist() == [1.0] * 6  # all of the conv's weight sits on none
+    absent = [0.3, 0.175, 0.175, 0.175, 0.175]  # none_visibility 0.3, the rest over four options
+    for option, expected in ((3, absent), (0, absent), (1, [0, 1, 0, 0, 0])):
+        vertex = np.zeros((1, 6, 5))
+        vertex[..., option] = 1
+        assert np.allclose(land.effective(state, vertex), expected)
     ripe = state._replace(maturity=np.ones_like(state.maturity))
-    assert np.array_equal(land.effective(ripe, theta), theta)
+    vertex = np.zeros((1, 6, 5))
+    vertex[..., 3] = 1
+    assert np.array_equal(land.effective(ripe, vertex), vertex)
     random = np.random.default_rng(4).dirichlet(np.ones(5), (1, 6))
     assert np.allclose(land.effective(halfway(land, 1), random).sum(axis=-1), 1)
+    visible = SharedWeightsLandscape(
+        synthetic_table(), **VALID._asdict(), params=PARAMS.model_copy(update={"none_visibility": 1.0}), dtype="float64"
+    )
+    assert np.allclose(visible.effective(ripe, random), random)  # all mature and visible: the table itself
 
 
 def test_weights_learn_where_they_are_used_and_towards_one() -> None:
@@ -114,15 +143,14 @@ def test_weights_learn_where_they_are_used_and_towards_one() -> None:
     assert np.array_equal(once.maturity, state.maturity)
 
 
-def test_preference_changes_sign_at_the_onset() -> None:
+def test_preference_sets_in_at_the_onset_and_grows_with_progress() -> None:
     land = landscape("shared")
     theta = np.full((1, 6, 5), 0.2)
-    state = land.init(np.arange(1), HORIZON)._replace(maturity=np.ones((1, 6, 5)))
-    at = land.gradient(state._replace(progress=np.array([PARAMS.onset])), theta)
-    early, late = (land.gradient(state._replace(progress=np.array([p])), theta) - at for p in (0.0, 1.0))
-    assert np.allclose(early[0, :, 1], PARAMS.preference["skip_connect"] * PARAMS.onset)  # disfavoured: loss rises
-    assert np.allclose(late[0, :, 1], -PARAMS.preference["skip_connect"] * (1 - PARAMS.onset))
-    assert np.allclose(late[0, :, 3], 0)
+    state = land.init(np.arange(1), HORIZON)
+    fresh, at, late = (land.gradient(state._replace(progress=np.array([p])), theta) for p in (0.0, PARAMS.onset, 1.0))
+    assert np.array_equal(fresh, at)
+    assert np.allclose((late - at)[0, :, 1], -PARAMS.preference["skip_connect"] * (1 - PARAMS.onset))
+    assert np.allclose((late - at)[0, :, 3], 0)
 
 
 def test_gradient_noise_has_the_stated_size_and_is_addressed_by_seed_and_step() -> None:

@@ -66,9 +66,7 @@ def test_two_point_distribution_equals_the_general_form() -> None:
         weights = random.random((7, len(counts), 2))
         theta = np.zeros((7, len(counts), max(counts)))
         for point in range(2):
-            np.add.at(
-                theta, (np.arange(7)[:, None], np.arange(len(counts)), options[..., point]), weights[..., point]
-            )
+            np.add.at(theta, (np.arange(7)[:, None], np.arange(len(counts)), options[..., point]), weights[..., point])
         assert np.allclose(form.two_point(options, weights), form.value_and_grad(theta)[0], rtol=1e-12)
 
 

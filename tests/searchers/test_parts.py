@@ -179,9 +179,7 @@ def test_balenas_on_a_quadratic_converges_to_the_known_posterior(denominator: An
 def test_balenas_denominators_differ_and_impossible_precisions_are_refused() -> None:
     alpha = np.ones((1, 1, 2))
     seen = estimate(np.array([[[0.1, 0.2]]]))
-    steps = {
-        d: VAdam(denominator=d).apply(alpha, seen, VAdam(denominator=d).init(alpha))[0] for d in ("sqrt", "plain")
-    }
+    steps = {d: VAdam(denominator=d).apply(alpha, seen, VAdam(denominator=d).init(alpha))[0] for d in ("sqrt", "plain")}
     assert not np.allclose(steps["sqrt"], steps["plain"])
     lr, prior = 3e-4, 1 / 25_000
     s = (1 - lr) * (1e4 - 1) / 25_000 + lr * seen.square

@@ -33,6 +33,7 @@ from nasbench_sim.searchers.updates import VAdam
         "second_rate: rate of s; default 1 - beta2 (sqrt) or lr (plain, as printed)",
     ),
     test_params={"samples": 2, "init_precision": 100.0},
+    work=3.0,
 )
 def balenas(
     *,
@@ -54,7 +55,5 @@ def balenas(
     return gradient_searcher(
         "balenas",
         relaxation=Gaussian(samples, train_at, square_of),
-        update=VAdam(
-            lr, betas, train_size, prior_precision, init_precision, denominator, second_rate, noise_scale
-        ),
+        update=VAdam(lr, betas, train_size, prior_precision, init_precision, denominator, second_rate, noise_scale),
     )

@@ -37,6 +37,7 @@ from nasbench_sim.searchers.updates import SGD, Adam
         "combined is not stated either: they are reported, not combined",
     ),
     test_params={"delta": 0.002, "members": 2, "member_epochs": 1},
+    work=2.2,
 )
 def bpnas(
     *,

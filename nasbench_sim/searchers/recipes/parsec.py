@@ -27,6 +27,7 @@ from nasbench_sim.searchers.updates import Adam
         "samples (K): 16, as FP-NAS (CVPR 2021) reports for PARSEC",
     ),
     test_params={"samples": 4},
+    work=2.5,
 )
 def parsec(
     *,

@@ -14,6 +14,7 @@ from nasbench_sim.searchers.registry import register
     equation="argmin of the landscape's loss over n uniform cells; shared weights under uniform usage (RSPS)",
     deviations=("cells are scored along the way, each under the shared weights of its moment, not all at the end",),
     test_params={"evaluations": 10},
+    work=0.2,
 )
 def random(*, evaluations: int = 100) -> Searcher:
     """Best of n uniform cells by the landscape's own mini-batch loss."""

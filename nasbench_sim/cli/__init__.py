@@ -1,0 +1,61 @@
+"""The command line `nasbench-sim`. Exit code 0; 2 for a user's mistake, told in one line; 1 for ours."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nasbench_sim import __version__
+from nasbench_sim.cli import looking, methods, reproduce, searching, tables
+from nasbench_sim.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="nasbench-sim",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Bayesian and differentiable architecture search on tabulated benchmarks, a thousand seeds at once.",
+)
+app.command("reproduce", epilog="Example: nasbench-sim reproduce --seeds 500 --out runs/five-hundred")(
+    reproduce.reproduce
+)
+app.command("search", epilog="Example: nasbench-sim search balenas --seeds 1000 --set samples=3 --out runs/balenas")(
+    searching.search
+)
+app.command("compare", epilog="Example: nasbench-sim compare runs/balenas runs/darts")(looking.compare)
+app.command("plot", epilog="Example: nasbench-sim plot skip_ratio runs/balenas --out skip.svg")(looking.plot)
+app.command("report", epilog="Example: nasbench-sim report runs/balenas runs/darts --out report.html")(looking.report)
+app.command(
+    "query",
+    epilog="Example: nasbench-sim query 9930 --table nb201 --dataset cifar10 --split test --epochs 200 --seed mean",
+)(looking.query)
+app.add_typer(tables.app, name="tables")
+app.add_typer(methods.app, name="methods")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"nasbench-sim {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: turns every `UserError` into one line on stderr and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"nasbench-sim: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("nasbench-sim: interrupted; an output folder can be continued with --resume", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away (| head): nothing to report
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,88 @@
+"""`nasbench-sim compare|plot|report|query`: looking at runs and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasbench_sim.cli.console import Json, Runs, console, print_json
+from nasbench_sim.errors import SpecError
+from nasbench_sim.runs import Run
+from nasbench_sim.tables.catalogue import open_table
+from nasbench_sim.tables.table import Epochs, Seed
+
+
+def _load(folders: list[Path]) -> list[Run]:
+    """The runs of these folders; a folder that holds runs (of `reproduce`) stands for all of them."""
+    found: list[Path] = []
+    for folder in folders:
+        inside = [] if (folder / "run.json").exists() else sorted(p.parent for p in folder.glob("*/run.json"))
+        found += inside or [folder]
+    return [Run.load(folder) for folder in dict.fromkeys(found)]
+
+
+def compare(runs: Runs, as_json: Json = False) -> None:
+    """Print the published numbers beside those of finished runs."""
+    from nasbench_sim.reporting import compare as compare_runs
+
+    comparison = compare_runs(_load(runs))
+    if as_json:
+        print_json(comparison.records())
+    else:
+        console().print(comparison.to_terminal())
+
+
+def plot(
+    figure: Annotated[str, typer.Argument(help="convergence, final, skip_ratio, eigenvalue, entropy or pruning.")],
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="File to write: .svg, .png or .pdf.")],
+) -> None:
+    """Draw one figure of finished runs."""
+    from nasbench_sim.reporting import figure_kind, save_figure
+
+    kind = figure_kind(figure)
+    console().print(str(save_figure(kind.draw(_load(runs)), out)))
+
+
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="The page to write (.html).")],
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Search report",
+) -> None:
+    """Write one self-contained page about finished runs."""
+    from nasbench_sim.reporting import write_report
+
+    console().print(str(write_report(_load(runs), out, title=title)))
+
+
+def query(
+    arch: Annotated[str, typer.Argument(help="An architecture string or an official index.")],
+    table: Annotated[str, typer.Option(help="A table's name or .h5 file.")],
+    dataset: Annotated[str, typer.Option(help="Data set.")],
+    split: Annotated[str, typer.Option(help="Split, e.g. valid or test.")],
+    epochs: Annotated[str, typer.Option(help="Training epochs, e.g. 200.")],
+    seed: Annotated[str, typer.Option(help="Training seed, or mean.")],
+    as_json: Json = False,
+) -> None:
+    """Look one accuracy up. All four parts of the key must be given: none has a default."""
+    opened = open_table(table)
+    key = {"dataset": dataset, "split": split, "epochs": _number(epochs), "seed": _number(seed)}
+    index = opened.space.resolve(int(arch) if arch.isdecimal() else arch)
+    value = opened.query(index, dataset=dataset, split=split, epochs=key["epochs"], seed=key["seed"])
+    if as_json:
+        text = opened.space.format(opened.space.at(index))
+        document = {"table": opened.name, **key, "index": index, "arch": text, "accuracy": value}
+        print_json({**document, "remark": opened.remark})
+        return
+    console().print(f"{value:.4f}")
+    if opened.remark:
+        console(stderr=True).print(f"Note: {opened.remark}")
+
+
+def _number(text: str) -> Epochs | Seed:
+    """A number where it reads as one; the names `mean`, `single`, `unstated`, `run0` stay as they are."""
+    if text.startswith("-"):
+        raise SpecError(f"{text!r} is negative; give a number of epochs, a seed or 'mean'")
+    return int(text) if text.isdecimal() else text  # type: ignore[return-value]

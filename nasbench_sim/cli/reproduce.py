@@ -1,0 +1,132 @@
+"""`nasbench-sim reproduce`: the main job. Every method on both landscapes, one table, one page."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasbench_sim.cli.console import Json, console, epoch_bar, print_json, seed_list
+from nasbench_sim.cli.searching import one_line
+from nasbench_sim.errors import SpecError, unknown
+from nasbench_sim.files import atomic_path
+from nasbench_sim.runs import Run, RunSpec, make_spec, search_all
+from nasbench_sim.searchers import get_method, methods
+from nasbench_sim.tables.catalogue import best_table_name, open_table
+
+LANDSCAPES = ("tabular", "shared")
+
+
+def reproduce(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the runs and the page; default: runs/reproduce-<time>.")
+    ] = None,
+    table: Annotated[
+        str, typer.Option(help="A table's name or .h5 file; default: nb201 if imported, else nb201-analog.")
+    ] = "",
+    dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or ImageNet16-120.")] = "cifar10",
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; repeatable. Default: all.")] = None,
+    seeds: Annotated[str, typer.Option(help="A number (200), a range (0:200) or a list (1,2,5).")] = "200",
+    epochs: Annotated[int, typer.Option(help="Search epochs.")] = 50,
+    steps_per_epoch: Annotated[int, typer.Option(help="Architecture steps an epoch (391 = 25,000 / 64).")] = 391,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what is unfinished in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in --out.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: the cores.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the methods on the best table present, on both landscapes; print published beside ours; write the page."""
+    began = time.perf_counter()
+    if resume and out is None:
+        raise SpecError("--resume needs --out, the folder to continue")
+    opened = open_table(table or best_table_name())
+    folder = out or Path("runs") / f"reproduce-{datetime.now():%Y%m%d-%H%M%S}"
+    specs = [
+        make_spec(
+            method=name,
+            table=opened.name,
+            dataset=dataset,
+            landscape=landscape,
+            seeds=seed_list(seeds),
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+        for name in _names(method)
+        for landscape in LANDSCAPES
+    ]
+    specs = in_good_order(specs)
+    folders = [folder / f"{s.landscape}-{s.method}" for s in specs]
+    say = console()
+    if not as_json:
+        say.print(f"{len(specs)} runs of {len(specs[0].seeds)} seeds on {opened.name}, {dataset}; into {folder}")
+        if opened.remark:
+            say.print(f"Note: {opened.remark}")
+    finished: dict[int, Run] = {}
+    pending = range(len(specs))
+    if resume:
+        finished = {i: Run.load(f) for i, f in enumerate(folders) if (f / "run.json").exists()}
+        pending = [i for i in pending if i not in finished]
+    with epoch_bar(not as_json) as tick:
+        for i, run in search_all(
+            [specs[i] for i in pending],
+            opened,
+            folders=[folders[i] for i in pending],
+            on_tick=tick,
+            resume=resume,
+            overwrite=overwrite,
+            workers=workers,
+        ):
+            finished[list(pending)[i]] = run
+            if not as_json:
+                say.print(one_line(run))
+    order = sorted(finished, key=lambda i: (LANDSCAPES.index(specs[i].landscape), specs[i].method))
+    runs = [finished[i] for i in order]
+    _look(runs, folder, as_json, began)
+
+
+def _names(asked: list[str] | None) -> list[str]:
+    known = list(methods())
+    for name in asked or []:
+        if name not in known:
+            raise SpecError(unknown("method", name, known))
+    return list(dict.fromkeys(asked or known))
+
+
+def in_good_order(specs: list[RunSpec]) -> list[RunSpec]:
+    """The cheapest first, so that something is on the screen soon; then the dearest first, so that cores end together."""
+    by_work = sorted(specs, key=work_of)
+    return by_work[:1] + by_work[:0:-1]
+
+
+def work_of(spec: RunSpec) -> float:
+    """Relative time of a run: its method's declared work, times 1.4 on the weight-sharing landscape."""
+    return get_method(spec.method).work * (1.4 if spec.landscape == "shared" else 1.0)
+
+
+def _look(runs: list[Run], folder: Path, as_json: bool, began: float) -> None:
+    from nasbench_sim.reporting import compare, write_report  # matplotlib: 0.5 s that the workers do not need
+
+    comparison = compare(runs)
+    comparison.to_csv(folder / "comparison.csv")
+    with atomic_path(folder / "comparison.md") as part:
+        part.write_text(comparison.to_markdown())
+    page = write_report(runs, folder / "report.html", comparison, title="Published beside simulated")
+    seconds = time.perf_counter() - began
+    if as_json:
+        print_json(
+            {
+                "table": runs[0].table["name"],
+                "remark": runs[0].table["remark"],
+                "runs": [r.summary() for r in runs],
+                "comparison": comparison.records(),
+                "folder": str(folder),
+                "page": str(page),
+                "seconds": round(seconds, 2),
+            }
+        )
+        return
+    say = console()
+    say.print(comparison.to_terminal())
+    say.print(f"Page: {page.resolve()}  ({seconds:.0f} s in all)")
