@@ -3,8 +3,8 @@
     python data/fit_shared_weights.py --trajectories supernet_trajectories.json
 
 Fitted to: the operation means and the spread over edges of theta by epoch, of one DARTS run (seed 1) and of one
-BaLeNAS run (initial precision 100, 1 draw), both of one small NAS-Bench-201 supernet. `rate_progress` comes from the
-DARTS run's training accuracy alone. Held out: the two BaLeNAS runs at initial precision 1, and the skip probabilities of
+BaLeNAS run (initial precision 100, 1 draw), both of one small supernet. `rate_progress` comes from the
+DARTS training accuracy alone. Held out: the two BaLeNAS runs at initial precision 1, and the skip probabilities of
 DARTS seed 0. Published search results are never used. The recordings are compared with the mean over simulated seeds,
 so a single run's luck stays in the residual.
 """
@@ -25,6 +25,11 @@ from threadpoolctl import threadpool_limits
 from nasbench_sim import Horizon, SharedWeightsLandscape, SharedWeightsParams, get_method, open_table
 from nasbench_sim.files import atomic_path, sha256_file
 
+WHAT = (
+    "Parameters of the weight-sharing model (nasbench_sim.SharedWeightsLandscape). They are fitted to recordings of "
+    "ONE small supernet (NAS-Bench-201, 8 channels, 1 cell a stage, 5,000 + 5,000 CIFAR-10 images, 40 epochs) until "
+    "`gpu-validation calibrate` exists; transfer to other settings is an assumption."
+)
 SEEDS = np.arange(24)
 HORIZON = Horizon(epochs=40, steps_per_epoch=78)
 DARTS = ("darts", {"lr": 1.5e-3})
@@ -90,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trajectories", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("shared_weights.json"))
-    parser.add_argument("--evaluations", type=int, default=25, help="Jacobian evaluations of least_squares")
+    parser.add_argument("--evaluations", type=int, default=22, help="Jacobian evaluations of least_squares")
     args = parser.parse_args()
     table = open_table("nb201")
     runs = json.loads(args.trajectories.read_text())["runs"]
@@ -153,9 +158,7 @@ def main() -> None:
         part.write_text(
             json.dumps(
                 {
-                    "what": "Parameters of the weight-sharing model (nasbench_sim.SharedWeightsLandscape). They are fitted to "
-                    "recordings of ONE small supernet (NAS-Bench-201, 8 channels, 1 cell a stage, 5,000 + 5,000 CIFAR-10 "
-                    "images, 40 epochs) until `gpu-validation calibrate` exists; transfer to other settings is an assumption.",
+                    "what": WHAT,
                     "command": "python data/fit_shared_weights.py --trajectories supernet_trajectories.json",
                     "trajectories_sha256": sha256_file(args.trajectories),
                     "table_sha256": table.sha256,

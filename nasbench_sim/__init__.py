@@ -1,11 +1,11 @@
 """nasbench-sim: Bayesian and differentiable architecture search against tabulated benchmarks, a thousand seeds at once.
 
-    >>> import nasbench_sim as nb
-    >>> table = nb.open_table("nb201-analog")
-    >>> run = nb.search("balenas", table=table, dataset="cifar10", landscape="shared",
-    ...                 seeds=range(2), epochs=2, steps_per_epoch=20)
-    >>> run.archs.shape
-    (2, 6)
+>>> import nasbench_sim as nb
+>>> table = nb.open_table("nb201-analog")
+>>> run = nb.search("balenas", table=table, dataset="cifar10", landscape="shared",
+...                 seeds=range(2), epochs=2, steps_per_epoch=20)
+>>> run.archs.shape
+(2, 6)
 """
 
 from nasbench_sim.errors import UserError
@@ -26,8 +26,8 @@ __all__ = [
     "SharedWeightsLandscape",
     "SharedWeightsParams",
     "Space",
-    "TabularLandscape",
     "Table",
+    "TabularLandscape",
     "UserError",
     "get_method",
     "get_space",

@@ -43,7 +43,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)  # mkstemp makes 0600; a record should be as readable as any other file
-        os.replace(part, path)
+        part.replace(path)
         with suppress(OSError):  # some file systems cannot fsync a folder
             folder = os.open(path.parent, os.O_RDONLY)
             try:
@@ -54,13 +54,14 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise RunError(
-                f"cannot write {path}: {_reason(error)}; the old content is unchanged, free space or choose another folder"
+                f"cannot write {path}: {_reason(error)}; what was there is unchanged; mend it or choose another folder"
             ) from error
         raise
 
 
 def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno in errno.errorcode else str(error)
+    number = error.errno
+    return os.strerror(number) if number is not None and number in errno.errorcode else str(error)
 
 
 def sha256_file(path: Path | str) -> str:

@@ -57,7 +57,7 @@ class Streams:
         if block is None or block[0] != number:
             block = (number, self._make(kind, purpose, number, per_block, size))
             self._blocks[cache] = block
-        return block[1][offset].reshape(len(self.seeds), *shape)
+        return np.asarray(block[1][offset]).reshape(len(self.seeds), *shape)
 
     def _make(self, kind: str, purpose: str, number: int, steps: int, size: int) -> npt.NDArray[np.float32]:
         keys = self._key(purpose)
@@ -78,7 +78,6 @@ class Streams:
     def _key(self, purpose: str) -> npt.NDArray[np.uint64]:
         if purpose not in self._keys:
             tag = zlib.crc32(purpose.encode())
-            self._keys[purpose] = np.stack(
-                [np.random.SeedSequence([s, tag]).generate_state(2, np.uint64) for s in self.seeds]
-            ).reshape(len(self.seeds), 2)
+            rows = [np.random.SeedSequence([s, tag]).generate_state(2, np.uint64) for s in self.seeds]
+            self._keys[purpose] = np.array(rows, dtype=np.uint64).reshape(len(self.seeds), 2)
         return self._keys[purpose]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest  # noqa: E402  (the thread limits must be set before numpy is loaded)
+
+if TYPE_CHECKING:
+    from nasbench_sim.tables.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,3 +39,11 @@ def shared_data() -> Path:
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own tables: NASBENCH_SIM_HOME points to a folder of the test session."""
     monkeypatch.setenv("NASBENCH_SIM_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture(scope="session")
+def nb201_table(shared_data: Path) -> Table:
+    """The full nb201 table, built once from the public originals and the 12-epoch file."""
+    from nasbench_sim.tables.nb201 import build
+
+    return build(shared_data / "raw")

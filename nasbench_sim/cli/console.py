@@ -72,7 +72,7 @@ def seed_list(text: str) -> int | tuple[int, ...]:
 
 @contextmanager
 def epoch_bar(show: bool = True) -> Iterator[Any]:
-    """A progress bar over epochs on a terminal's stderr; yields a function of [(done, total)] that does nothing in a pipe."""
+    """A progress bar over epochs on a terminal, nothing in a pipe; yields a function of [(done, total)]."""
     out = Console(stderr=True)
     if not (show and out.is_terminal):
         yield lambda ticks: None

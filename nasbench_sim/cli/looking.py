@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nasbench_sim.cli.console import Json, Runs, console, print_json
-from nasbench_sim.errors import SpecError
 from nasbench_sim.runs import Run
 from nasbench_sim.tables.catalogue import open_table
-from nasbench_sim.tables.table import Epochs, Seed
 
 
 def _load(folders: list[Path]) -> list[Run]:
@@ -31,7 +29,7 @@ def compare(runs: Runs, as_json: Json = False) -> None:
     if as_json:
         print_json(comparison.records())
     else:
-        console().print(comparison.to_terminal())
+        console().print(comparison)
 
 
 def plot(
@@ -68,9 +66,9 @@ def query(
 ) -> None:
     """Look one accuracy up. All four parts of the key must be given: none has a default."""
     opened = open_table(table)
-    key = {"dataset": dataset, "split": split, "epochs": _number(epochs), "seed": _number(seed)}
+    key: dict[str, Any] = {"dataset": dataset, "split": split, "epochs": _number(epochs), "seed": _number(seed)}
     index = opened.space.resolve(int(arch) if arch.isdecimal() else arch)
-    value = opened.query(index, dataset=dataset, split=split, epochs=key["epochs"], seed=key["seed"])
+    value = opened.query(index, **key)
     if as_json:
         text = opened.space.format(opened.space.at(index))
         document = {"table": opened.name, **key, "index": index, "arch": text, "accuracy": value}
@@ -81,8 +79,6 @@ def query(
         console(stderr=True).print(f"Note: {opened.remark}")
 
 
-def _number(text: str) -> Epochs | Seed:
-    """A number where it reads as one; the names `mean`, `single`, `unstated`, `run0` stay as they are."""
-    if text.startswith("-"):
-        raise SpecError(f"{text!r} is negative; give a number of epochs, a seed or 'mean'")
-    return int(text) if text.isdecimal() else text  # type: ignore[return-value]
+def _number(text: str) -> int | str:
+    """A number where it reads as one; names (`mean`, `run0`, `unstated`) stay as they are, for the table to judge."""
+    return int(text) if text.isdecimal() else text

@@ -64,7 +64,7 @@ def reproduce(
         if opened.remark:
             say.print(f"Note: {opened.remark}")
     finished: dict[int, Run] = {}
-    pending = range(len(specs))
+    pending = list(range(len(specs)))
     if resume:
         finished = {i: Run.load(f) for i, f in enumerate(folders) if (f / "run.json").exists()}
         pending = [i for i in pending if i not in finished]
@@ -78,7 +78,7 @@ def reproduce(
             overwrite=overwrite,
             workers=workers,
         ):
-            finished[list(pending)[i]] = run
+            finished[pending[i]] = run
             if not as_json:
                 say.print(one_line(run))
     order = sorted(finished, key=lambda i: (LANDSCAPES.index(specs[i].landscape), specs[i].method))
@@ -95,7 +95,7 @@ def _names(asked: list[str] | None) -> list[str]:
 
 
 def in_good_order(specs: list[RunSpec]) -> list[RunSpec]:
-    """The cheapest first, so that something is on the screen soon; then the dearest first, so that cores end together."""
+    """The cheapest first: something is on the screen soon; then the dearest first: the cores end together."""
     by_work = sorted(specs, key=work_of)
     return by_work[:1] + by_work[:0:-1]
 
@@ -128,5 +128,5 @@ def _look(runs: list[Run], folder: Path, as_json: bool, began: float) -> None:
         )
         return
     say = console()
-    say.print(comparison.to_terminal())
+    say.print(comparison)
     say.print(f"Page: {page.resolve()}  ({seconds:.0f} s in all)")

@@ -124,7 +124,7 @@ class Multilinear:
         left, wl = self._combine(options[:, : self._half], weights[:, : self._half], 0)
         right, wr = self._combine(options[:, self._half :], weights[:, self._half :], self._half)
         table = self._matrix.take(left[:, :, None] * self._matrix.shape[1] + right[:, None, :])
-        return np.einsum("nl,nlr,nr->n", wl, table, wr)
+        return np.asarray(np.einsum("nl,nlr,nr->n", wl, table, wr))
 
     def _combine(self, options: Array, weights: Array, first: int) -> tuple[Array, Array]:
         codes = np.zeros((len(options), 1), dtype=np.int64)

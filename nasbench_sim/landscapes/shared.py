@@ -10,7 +10,7 @@
 T is the table's error (fraction) and L is in modelled nats. Three ingredients, each for a reason:
 - a convolution that is not trained yet passes nothing useful on;
 - in a mixture `none` only rescales its edge (batch-normalised terms follow), so a supernet does not see that the
-  discrete cell loses the edge: `none` is not disfavoured in true supernets although it is the worst option of the table;
+  discrete cell loses the edge: true supernets do not disfavour `none`, although it is the table's worst option;
 - a preference for some options that sets in once the supernet has fitted part of its training data (p > onset): the
   generalisation gap, and the unrolled-estimation effect (Wang et al., Rethinking architecture selection in
   differentiable NAS, ICLR 2021). It collapses DARTS to skip connections.
@@ -130,6 +130,10 @@ class SharedWeightsLandscape:
         self._streams = StreamCache()
         self._field: tuple[Array, Array] | None = None
 
+    def _as(self, value: float) -> Any:
+        """`value` in the landscape's own precision, so that no product is widened."""
+        return self.dtype.type(value)  # type: ignore[call-overload]
+
     def _by_option(self, values: dict[str, float]) -> Array:
         known = {o for options in self.space.options for o in options}
         if set(values) - known:
@@ -139,7 +143,7 @@ class SharedWeightsLandscape:
     def _what_none_is(self) -> Array:
         """Distribution `[D, K]` over the options that `none` stands for: itself, or the average of the others."""
         others = (self.space.mask & ~self.space.none).astype(self.dtype)
-        visible = self.dtype.type(self.params.none_visibility)
+        visible = self._as(self.params.none_visibility)
         out: Array = visible * self.space.none + (1 - visible) * others / others.sum(axis=1, keepdims=True)
         return out.astype(self.dtype)
 
@@ -156,23 +160,23 @@ class SharedWeightsLandscape:
         return fresh_state(self.space, seeds, horizon, self.dtype)
 
     def _own(self, state: LandscapeState) -> Array:
-        """Share `[S, D, K]` of an option's weight that acts as itself: its maturity; for `none` 0, as it is "absent"."""
-        return np.where(self.space.none, self.dtype.type(0), state.maturity)
+        """Share `[S, D, K]` of an option's weight that acts as itself: its maturity; 0 for `none` ("absent")."""
+        return np.where(self.space.none, self._as(0), state.maturity)
 
     def effective(self, state: LandscapeState, theta: Array) -> Array:
         """`theta_eff[..., D, K]`: what the supernet behaves like; rows still sum to what they did."""
         own = self._own(state)
         kept = theta * (own if theta.ndim == 3 else own[:, None])
-        return kept + over_options(theta - kept) * self._absent
+        return np.asarray(kept + over_options(theta - kept) * self._absent)
 
     def _tilt(self, state: LandscapeState) -> Array:
         """The linear part of the noise-free gradient, `[S, D, K]`."""
-        grown = np.maximum(state.progress - self.dtype.type(self.params.onset), 0)
-        return -grown[:, None, None] * self._preference
+        grown = np.maximum(state.progress - self._as(self.params.onset), 0)
+        return np.asarray(-grown[:, None, None] * self._preference)
 
     def _exact(self, state: LandscapeState, theta: Array) -> tuple[Array, Array]:
         loss, g = self.table_landscape.loss_and_grad(None, self.effective(state, theta))
-        scale = self.dtype.type(self.params.scale)
+        scale = self._as(self.params.scale)
         own, tilt = self._own(state), self._tilt(state)
         if theta.ndim == 4:
             own, tilt = own[:, None], tilt[:, None]
@@ -198,7 +202,7 @@ class SharedWeightsLandscape:
             own = streams.normal("idiosyncrasy", 0, shape) * np.float32(self.params.idiosyncrasy)
             self._field = (state.seeds, own.astype(self.dtype))
         batch = streams.normal("gradient", int(state.step[0]), shape)
-        out: Array = self._field[1] + batch * self.dtype.type(self.params.noise)
+        out: Array = self._field[1] + batch * self._as(self.params.noise)
         return out
 
     def gradient(self, state: LandscapeState | None, theta: Array) -> Array:
@@ -214,7 +218,7 @@ class SharedWeightsLandscape:
         for _ in range(2):  # apply J to each side; the transpose in between turns the other side to the front
             absent = (inner * self._absent[..., None, None]).sum(axis=2, keepdims=True)
             inner = (absent + own * (inner - absent)).transpose(0, 3, 4, 1, 2)
-        return np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self.dtype.type(self.params.scale)
+        return np.asarray(np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self._as(self.params.scale))
 
     def arch_loss(self, state: LandscapeState | None, archs: Array, *, batch: bool = False) -> Array:
         """Loss `[S, M]` of discrete `archs[S, M, D]` under the shared weights of this moment.
@@ -231,7 +235,7 @@ class SharedWeightsLandscape:
         linear = self._tilt(state)
         if batch:
             linear = linear + self._batch_noise(state)
-        out: Array = self.dtype.type(self.params.scale) * error
+        out: Array = self._as(self.params.scale) * error
         for j in range(d):  # a fixed order of adding, whatever the batch
             out = out + linear[seed[:, :, 0], j, archs[:, :, j]]
         return out
@@ -246,9 +250,9 @@ class SharedWeightsLandscape:
         for i in range(steps):
             t = min((int(state.step[0]) + i) / horizon.steps, 1.0)
             lr = p.lr_min + 0.5 * (p.lr_max - p.lr_min) * (1 + np.cos(np.pi * t))
-            rate = np.minimum(self._rate * self.dtype.type(lr), 1)
+            rate = np.minimum(self._rate * self._as(lr), 1)
             maturity = maturity + rate * usage * (1 - maturity)
-            gain = self.dtype.type(p.rate_progress / horizon.steps_per_epoch)
+            gain = self._as(p.rate_progress / horizon.steps_per_epoch)
             progress = progress + gain * (1 - progress) ** 2
         return state._replace(step=state.step + steps, maturity=maturity, progress=progress)
 

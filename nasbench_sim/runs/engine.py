@@ -46,12 +46,13 @@ class Batch:
     @property
     def epochs(self) -> int:
         """Epochs of the search plus those of the ensemble restarts."""
-        extra = self.searcher.member_epochs if self._members else 0
-        return self.spec.epochs + extra
+        return self.spec.epochs + (self._ensemble.member_epochs if self._ensemble else 0)
 
     @property
-    def _members(self) -> int:
-        return self.searcher.members if isinstance(self.searcher, GradientSearcher) else 0
+    def _ensemble(self) -> GradientSearcher | None:
+        """The searcher, where it restarts for an ensemble."""
+        searcher = self.searcher
+        return searcher if isinstance(searcher, GradientSearcher) and searcher.members else None
 
     def start(self) -> Progress:
         """Nothing done yet; history is NaN (cells -1)."""
@@ -75,11 +76,12 @@ class Batch:
             state, shared, members = self._reopen(state, shared)
         total = np.zeros(len(state.seeds), dtype=np.float64)
         count = np.zeros(len(state.seeds), dtype=np.int64)
-        for _ in range(self.spec.steps_per_epoch):
-            state, shared, info = self.searcher.step(state, self.landscape, shared)
-            seen = ~np.isnan(info.loss)
-            total += np.where(seen, info.loss, 0)
-            count += seen
+        with np.errstate(over="ignore", invalid="ignore"):  # _check tells of it, with the seeds
+            for _ in range(self.spec.steps_per_epoch):
+                state, shared, info = self.searcher.step(state, self.landscape, shared)
+                seen = ~np.isnan(info.loss)
+                total += np.where(seen, info.loss, 0)
+                count += seen
         self._check(state, epoch)
         if epoch < self.spec.epochs:
             loss = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
@@ -89,7 +91,7 @@ class Batch:
         return Progress(epoch + 1, state, shared, history, members)
 
     def _check(self, state: State, epoch: int) -> None:
-        bad = ~np.isfinite(state.alpha).all(axis=(1, 2))
+        bad = np.asarray(~np.isfinite(state.alpha).all(axis=(1, 2)))
         if bad.any():
             seeds = ", ".join(str(s) for s in state.seeds[bad][:5])
             raise SearchDiverged(
@@ -123,9 +125,9 @@ class Batch:
         return new
 
     def _reopen(self, state: State, shared: LandscapeState) -> tuple[State, LandscapeState, dict[str, Array]]:
-        assert isinstance(self.searcher, GradientSearcher)
-        n = self._members
-        state, edge = self.searcher.reopen(state, self.table.space)
+        assert self._ensemble is not None
+        n = self._ensemble.members
+        state, edge = self._ensemble.reopen(state, self.table.space)
         shared = rows(shared, np.repeat(np.arange(len(self.seeds)), n))._replace(seeds=state.seeds)
         shape = (len(self.seeds), n)
         return state, shared, {"opened": edge.reshape(shape), "converged": np.full(shape, -1, dtype=np.int64)}

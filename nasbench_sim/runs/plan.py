@@ -30,13 +30,18 @@ class Plan(NamedTuple):
         return folder / "checkpoints" / f"part-{part:04d}.h5"
 
 
+MOST = 2000  # seeds a part: the noise of a step block is 16 KB a seed and purpose, so memory stays below 200 MB
+
+
 def make_parts(seeds: int, workers: int, least: int = 64) -> tuple[tuple[int, int], ...]:
     """Cut `seeds` into about `workers` equal parts of at least `least` (small batches waste the vector units).
+
+    No part has more than `MOST` seeds, so that memory does not grow with the number of seeds.
 
     >>> make_parts(1000, 2), make_parts(100, 2), make_parts(5, 8)
     (((0, 500), (500, 1000)), ((0, 100),), ((0, 5),))
     """
-    n = max(1, min(workers, seeds // least))
+    n = max(1, min(workers, seeds // least), -(-seeds // MOST))
     edges = np.linspace(0, seeds, n + 1).astype(int).tolist()
     return tuple(pairwise(edges))
 

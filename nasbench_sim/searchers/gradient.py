@@ -139,7 +139,7 @@ class GradientSearcher:
         grad = landscape.gradient(shared, at).astype(np.float64)
         rows = np.arange(d)
         full[:, rows, rows] += (grad[..., None, None] * second).sum(axis=2)
-        return full.transpose(0, 1, 3, 2, 4).reshape(s, d * k, d * k)
+        return np.asarray(full.transpose(0, 1, 3, 2, 4).reshape(s, d * k, d * k))
 
 
 def gradient_searcher(

@@ -42,11 +42,11 @@ class Softmax:
         for k in range(1, x.shape[-1]):
             top = np.maximum(top, x[..., k])
         e = np.exp(x - top[..., None])
-        return e / over_options(e)
+        return np.asarray(e / over_options(e))
 
     def pullback(self, alpha: Array, theta: Array, grad: Array) -> Array:
         """theta * (grad - <theta, grad>)."""
-        return theta * (grad - over_options(theta * grad))
+        return np.asarray(theta * (grad - over_options(theta * grad)))
 
     def jets(self, alpha: Array, mask: Array | None) -> tuple[Array, Array, Array]:
         """d theta_k/d alpha_i = theta_k (delta_ki - theta_i), and its derivative."""

@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 class Cut(NamedTuple):
-    """What a pruning rule decided: `mask` bool `[S, D, K]` after it, `reset` bool `[S, D]`: rows of alpha to restart."""
+    """What a rule decided: `mask` bool `[S, D, K]` after it, `reset` bool `[S, D]`: rows of alpha to restart."""
 
     mask: Array
     reset: Array
@@ -55,7 +55,7 @@ class BPNASRule:
        test: cut only if the log posterior does not fall, train_size * (loss after - loss before) <= c.
     """
 
-    delta: float = 0.1
+    delta: float = 0.01
     theta: Literal["mean", "sample"] = "mean"
     scope: Literal["edge", "all"] = "edge"
     reset: Literal["all", "edge", "none"] = "all"

@@ -119,13 +119,13 @@ class ImportanceWeighted:
         return Estimate(_average(losses), g, g * g, usage)
 
     def weights(self, losses: Array) -> Array:
-        """Normalised importance weights `[S, K]` of `losses[S, K]`; the best cell's exponent is 0, so none overflows."""
+        """Normalised importance weights `[S, K]` of `losses[S, K]`; the best cell's exponent is 0: no overflow."""
         scaled = -(losses - losses.min(axis=1, keepdims=True)) / losses.dtype.type(self.temperature)
         w = np.exp(scaled)
         total = w[:, 0]
         for k in range(1, w.shape[1]):
             total = total + w[:, k]
-        return w / total[:, None]
+        return np.asarray(w / total[:, None])
 
 
 def _average(x: Array) -> Array:
@@ -133,7 +133,7 @@ def _average(x: Array) -> Array:
     out = x[:, 0]
     for m in range(1, x.shape[1]):
         out = out + x[:, m]
-    return out / x.dtype.type(x.shape[1])
+    return np.asarray(out / x.dtype.type(x.shape[1]))
 
 
 def _expected(omega: Array, cells: Array, options: int) -> Array:

@@ -69,7 +69,7 @@ class NB201(Space):
                 op, at = match.group(1), match.start(1)
                 if op not in OPS:
                     raise ArchError(_bad(text, at, f"unknown operation {op!r}; operations: {', '.join(OPS)}"))
-                if int(match.group(2)) != source:
+                if match.group(2) != str(source):
                     raise ArchError(_bad(text, match.start(2), f"expected input node {source} of node {node}"))
                 out.append(OPS.index(op))
                 position = match.end()

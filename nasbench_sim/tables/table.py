@@ -14,19 +14,25 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.errors import NotMeasured, TableError, unknown
+from nasbench_sim.errors import ArchError, NotMeasured, TableError, unknown
 from nasbench_sim.spaces import Space
 
 FloatArray = npt.NDArray[np.float32]
 Epochs = int | Literal["unstated"]
-Seed = int | Literal["mean", "single"]
+Seed = int | Literal["mean", "single", "run0", "run1", "run2"]
 
 
 class Key(NamedTuple):
     """What an accuracy was measured on: data set, split, training epochs, and which training seed.
 
-    `seed` is a training seed (777), `"mean"` over the seeds that exist, or `"single"` where the source gives one
-    number and does not say what it is. `epochs` is `"unstated"` where the source does not say.
+    `seed` is one of
+
+    - a training seed (777);
+    - `"mean"`: the source's own mean over the training runs that source had (the table's `sources` say which);
+    - `"run0"`, `"run1"`, `"run2"`: separate training runs in the order of a source that does not name their seeds;
+    - `"single"`: one number of a source that does not say what it is.
+
+    `epochs` is `"unstated"` where the source does not say.
     """
 
     dataset: str
@@ -60,12 +66,14 @@ class Table:
     name: `nb201`, `nb201-analog`, or the name given on import.
     space: the search space; `A = space.size` rows.
     accuracy: key -> float32 `[A]` in percent, NaN where that number was never measured.
-    metrics: (metric, dataset) -> float32 `[A]`: `params_m` (millions), `flops_m` (millions), `train_time_s`.
+    metrics: (metric, dataset) -> float32 `[A]`: `params_m` (millions), `flops_m` (millions), `train_time_s`,
+        `mean_runs` (how many training runs stand behind seed `"mean"`).
     search_key: the accuracy a search is allowed to see.
     report_keys: role -> key of the accuracy printed for the derived cell (`valid`, `test`).
     sources: provenance, licences, citations.
     remark: one sentence that every output on this table repeats (empty where there is nothing to warn of).
-    sha256: of the file it was read from, or of the arrays where there is no file.
+    sha256: of the content (numbers, keys, provenance; `store.content_sha256`): the same wherever it was written.
+    extra: JSON-able facts; `extra["absent"]` maps epochs (as text) to why the table does not hold that budget.
     """
 
     name: str
@@ -94,13 +102,19 @@ class Table:
             ("epochs", epochs, lambda k: k.epochs),
             ("seed", seed, lambda k: k.seed),
         )
-        asked = []
+        asked: list[str] = []
         for kind, value, part in levels:
             left = [k for k in have if part(k) == value]
             if not left:
-                where = f" for {', '.join(asked)}" if asked else ""
+                where = f" (for {', '.join(asked)})" if asked else ""
                 known = dict.fromkeys(str(part(k)) for k in have)
-                raise NotMeasured(f"table {self.name}: {unknown(kind, value, known)}{where}")
+                if str(value) in known:  # 200 and "200" look alike in a message; say which is meant
+                    is_text = isinstance(value, str)
+                    hint = f"{kind} must be the {'number' if is_text else 'text'} {value}, got {value!r}"
+                    raise NotMeasured(f"table {self.name}: {hint}{where}")
+                absent = self.extra.get("absent", {}).get(str(value), "") if kind == "epochs" else ""
+                why = f"; {absent}" if absent else ""
+                raise NotMeasured(f"table {self.name}: {unknown(kind, value, known)}{where}{why}")
             have = left
             asked.append(f"{kind} {value}")
         raise NotMeasured(f"table {self.name}: {key} was not measured")  # pragma: no cover - levels are exhaustive
@@ -124,9 +138,10 @@ class Table:
         if missing == "error":
             holes = int(np.isnan(out).sum())
             if holes:
+                mean = ", or seed='mean'" if seed != "mean" and key._replace(seed="mean") in self.accuracy else ""
                 raise NotMeasured(
                     f"table {self.name}: {key} was measured for {len(out) - holes} of {len(out)} architectures; "
-                    "pass missing='nan' to get NaN for the others, or seed='mean'"
+                    f"pass missing='nan' to get NaN for the others{mean}"
                 )
         return out
 
@@ -135,8 +150,16 @@ class Table:
         return ~np.isnan(self.accuracy[self._key(dataset, split, epochs, seed)])
 
     def handle(self, *, dataset: str, split: str, epochs: Epochs, seed: Seed) -> Handle:
-        """A prepared query: resolves the key once, then answers by string or index in well under a microsecond."""
-        return Handle(self, self._key(dataset, split, epochs, seed))
+        """A prepared query: resolves the key once, then answers by string or index in about a microsecond.
+
+        Handles are kept by the table: asking again for the same key costs a dictionary lookup.
+        """
+        asked = (dataset, split, epochs, seed)
+        found = self._handles.get(asked)  # a Key is a tuple and equals its plain tuple
+        if found is None:
+            key = self._key(*asked)
+            found = self._handles[key] = Handle(self, key)
+        return found
 
     def query(self, arch: str | int | npt.ArrayLike, *, dataset: str, split: str, epochs: Epochs, seed: Seed) -> float:
         """Accuracy in percent of one architecture given as string, official index or vector `[D]`.
@@ -167,6 +190,10 @@ class Table:
         return {role: self._key(dataset, k.split, k.epochs, k.seed) for role, k in self.report_keys.items()}
 
     @cached_property
+    def _handles(self) -> dict[tuple[str, str, Epochs, Seed], Handle]:
+        return {}
+
+    @cached_property
     def index_of(self) -> dict[str, int]:
         """Official index by architecture string."""
         strings = getattr(self.space, "strings", None)
@@ -178,8 +205,9 @@ class Table:
 class Handle:
     """One accuracy column, ready for repeated questions: `handle(arch)` or `handle.gather(indices)`.
 
-    `gather` takes official indices of any shape and returns float32 of the same shape; entries that were never
-    measured raise `NotMeasured` (checked once, at construction, so that the gather itself is a bare `take`).
+    A call answers with the shortest decimal that is the stored float32 (94.36, not 94.36000061035156). `gather` takes
+    official indices of any shape and returns float32 of the same shape. What was never measured raises `NotMeasured`
+    in both; whether the column has holes at all is found once, so that a full column's gather is a bare `take`.
     """
 
     __slots__ = ("_floats", "_has_holes", "_index", "_space", "_values", "key", "table_name")
@@ -188,21 +216,28 @@ class Handle:
         self.key = key
         self.table_name = table.name
         self._values = table.accuracy[key]
-        self._floats: list[float] = [round(float(v), 6) for v in self._values]
+        self._floats: list[float] = self._values.astype(str).astype(np.float64).tolist()
         self._index = table.index_of
         self._space = table.space
         self._has_holes = bool(np.isnan(self._values).any())
 
     def __call__(self, arch: str | int | npt.ArrayLike) -> float:
         i = self._index.get(arch) if isinstance(arch, str) else None
-        value = self._floats[self._space.resolve(arch) if i is None else i]
+        if i is None:
+            # an index in range needs no search space; a negative one must not wrap around
+            i = arch if type(arch) is int and 0 <= arch < len(self._floats) else self._space.resolve(arch)
+        value = self._floats[i]
         if value != value:
-            raise NotMeasured(f"table {self.table_name}: {self.key} was not measured for {arch}")
+            raise NotMeasured(f"table {self.table_name}: {self.key} was not measured for {arch!r}")
         return value
 
     def gather(self, indices: npt.NDArray[np.integer[Any]]) -> FloatArray:
-        """Accuracies at official `indices[...]`, float32 `[...]`."""
-        out = self._values.take(indices)
+        """Accuracies at official `indices[...]`, float32 `[...]`; raises `ArchError` for an index outside the space."""
+        if indices.dtype.kind not in "iu":
+            raise ArchError(f"official indices are integers, not {indices.dtype}")
+        if indices.size and (indices.min() < 0 or indices.max() >= len(self._values)):
+            raise ArchError(f"an index of {self._space.name} is an integer in 0..{len(self._values) - 1}")
+        out = self._values.take(indices, mode="clip")  # in range already; "raise" would copy through a buffer
         if self._has_holes and bool(np.isnan(out).any()):
             raise NotMeasured(f"table {self.table_name}: {self.key} was not measured for every architecture asked")
         return out
@@ -214,6 +249,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "params_m": (0.0, 1e6),
     "flops_m": (0.0, 1e9),
     "train_time_s": (0.0, 1e9),
+    "mean_runs": (1.0, 1e3),
 }
 
 

@@ -1,0 +1,293 @@
+"""`nasbench-sim tables`: list, fetch, import, look at, verify and export tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table as Grid
+
+from nasbench_sim.errors import RunError, SpecError
+from nasbench_sim.files import atomic_path
+from nasbench_sim.tables import catalogue, nb201
+from nasbench_sim.tables.fetch import fetch_originals
+from nasbench_sim.tables.nb201_sources import HOST
+from nasbench_sim.tables.store import read_table, write_table
+from nasbench_sim.tables.table import Table
+from nasbench_sim.tables.tabular_file import Mapped, parse_map, parse_metric, read_tabular
+
+app = typer.Typer(no_args_is_help=True, help="Tables: what was measured. List, fetch, import, inspect, verify, export.")
+
+_Name = Annotated[str, typer.Argument(help="A table's name, or the path of an .h5 file.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
+@app.command("list", epilog="Example: nasbench-sim tables list --json")
+def list_(as_json: _Json = False) -> None:
+    """Show the tables that are here, and how to get the ones that are not."""
+    listed = catalogue.list_tables()
+    best = catalogue.best_table_name()
+    if as_json:
+        _print_json({"default": best, "tables": [_listed(t) for t in listed]})
+        return
+    grid = Grid("table", "where", "size", box=None, header_style="bold")
+    for t in listed:
+        where = str(t.path) if t.path else "embedded, needs no download"
+        grid.add_row(f"{t.name} (default)" if t.name == best else t.name, where, f"{t.size:,} B" if t.path else "")
+    _console().print(grid)
+    if best != nb201.NAME:
+        typer.echo("nb201, the full benchmark, is not here: nasbench-sim tables fetch nb201 (11 MB)")
+
+
+@app.command(epilog="Example: nasbench-sim tables fetch nb201")
+def fetch(
+    name: Annotated[str, typer.Argument(help="Only nb201 can be fetched.")],
+    host: Annotated[str, typer.Option(help="A mirror of raw.githubusercontent.com with the same paths.")] = HOST,
+    force: _Force = False,
+    as_json: _Json = False,
+) -> None:
+    """Download the public originals (pinned by sha256, resumable), build the table and keep it.
+
+    The 12-epoch numbers have no pinned public original and cannot be fetched; `tables import nb201 --from DIR` adds
+    them where DIR holds nb201_12ep.csv.gz.
+    """
+    if name != nb201.NAME:
+        raise SpecError(
+            f"cannot fetch {name!r}: only {nb201.NAME} has public originals; use `tables import` for others"
+        )
+    path = catalogue.table_path(name)
+    if path.is_file() and not force:
+        _done(catalogue.open_table(name), path, as_json, "is here already; --force downloads and builds it again")
+        return
+    with _progress() as report:
+        folder = fetch_originals(host=host, progress=report)
+    path = catalogue.install_nb201(folder, force=force)
+    _done(catalogue.open_table(name), path, as_json, "fetched and checked")
+
+
+@app.command(
+    "import",
+    epilog="Example: nasbench-sim tables import nb201 --from DIR, or nasbench-sim tables import mine --csv results.csv "
+    "--unit percent --map val=cifar10/valid/200/mean --map test=cifar10/test/200/mean --search val",
+)
+def import_(
+    name: Annotated[str, typer.Argument(help="nb201, or the name the table shall have.")],
+    source: Annotated[Path | None, typer.Option("--from", help="Folder of the original files (nb201 only).")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--csv", "--parquet", help="A .csv, .csv.gz or .parquet file, one row an architecture."),
+    ] = None,
+    h5: Annotated[Path | None, typer.Option("--h5", help="A table file written by `tables export`.")] = None,
+    maps: Annotated[
+        list[str] | None, typer.Option("--map", help="COLUMN=DATASET/SPLIT/EPOCHS/SEED; repeat it for each column.")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", help="COLUMN=METRIC/DATASET, e.g. params=params_m/cifar10.")
+    ] = None,
+    arch_column: Annotated[str, typer.Option(help="The column of architecture strings.")] = "arch",
+    space: Annotated[str, typer.Option(help="The search space of the architectures.")] = "nb201",
+    unit: Annotated[str | None, typer.Option(help="Unit of the accuracies: percent or fraction.")] = None,
+    search: Annotated[str | None, typer.Option(help="The column that a search may see.")] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave absent architectures and empty cells unmeasured.")
+    ] = False,
+    force: _Force = False,
+    as_json: _Json = False,
+) -> None:
+    """Make a table from files of yours: nb201 from its originals, any other from CSV, Parquet or an exported .h5."""
+    if sum(x is not None for x in (source, file, h5)) != 1:
+        raise SpecError("say what to import: one of --from DIR (nb201), --csv FILE, --parquet FILE or --h5 FILE")
+    if source is not None:
+        if name != nb201.NAME:
+            raise SpecError(f"--from reads the originals of {nb201.NAME}; use --csv, --parquet or --h5 for {name}")
+        path = catalogue.install_nb201(source, force=force)
+    elif h5 is not None:
+        path = catalogue.install(replace(read_table(h5), name=name), force=force)
+    else:
+        assert file is not None
+        mapped = Mapped(
+            accuracy=_unique(parse_map(m) for m in maps or []),
+            metrics=_unique(parse_metric(m) for m in metrics or []),
+            unit=_unit(unit),
+            arch_column=arch_column,
+            search=search,
+            allow_missing=allow_missing,
+        )
+        catalogue.check_name(name)  # a bad name should not cost a long read
+        path = catalogue.install(read_tabular(file, mapped, name=name, space=space), force=force)
+    _done(catalogue.open_table(name), path, as_json, "imported and checked")
+
+
+@app.command(epilog="Example: nasbench-sim tables info nb201-analog")
+def info(name: _Name, as_json: _Json = False) -> None:
+    """Show what a table holds: keys, coverage, optima, provenance, licences, citations, sha256."""
+    table = catalogue.open_table(name)
+    facts = _facts(table)
+    if as_json:
+        _print_json(facts)
+        return
+    console = _console()
+    console.print(f"{table.name}: {table.space.name}, {table.space.size:,} architectures", style="bold")
+    typer.echo(f"sha256 {table.sha256}")
+    grid = Grid("data set", "split", "epochs", "seed", "measured", "best %", "index", box=None, header_style="bold")
+    for row in facts["accuracy"]:
+        best = ("-", "-") if row["best"] is None else (f"{row['best']:.2f}", str(row["best_index"]))
+        grid.add_row(row["dataset"], row["split"], str(row["epochs"]), str(row["seed"]), f"{row['measured']:,}", *best)
+    console.print(grid)
+    costs: dict[str, list[str]] = {}
+    for metric, dataset in table.metrics:
+        costs.setdefault(metric, []).append(dataset)
+    typer.echo("costs: " + ("; ".join(f"{m} of {', '.join(d)}" for m, d in costs.items()) or "none"))
+    typer.echo(f"a search sees {table.search_key}; reported: " + ", ".join(map(str, table.report_keys.values())))
+    for line in (*([table.remark] if table.remark else []), *facts["notes"], *facts["absent"].values()):
+        typer.echo(f"note: {line}")
+    for s in table.sources:
+        typer.echo(f"source: {s.name}{f' @ {s.version[:12]}' if s.version else ''}")
+        for label, text in (("gives", s.gives), ("licence", s.licence), ("cite", s.citation), ("sha256", s.sha256)):
+            if text:
+                typer.echo(f"  {label}: {text}")
+
+
+@app.command(epilog="Example: nasbench-sim tables verify nb201")
+def verify(
+    name: Annotated[str | None, typer.Argument(help="A table's name or .h5 file; all tables if left out.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Read a table in full and check every byte, number and checksum. A damaged one is exit code 2."""
+    names = [name] if name else [t.name for t in catalogue.list_tables()]
+    checked = []
+    for one in names:
+        table = catalogue.open_table(one)
+        checked.append({"name": table.name, "sha256": table.sha256, "ok": True})
+        if not as_json:
+            typer.echo(f"{table.name}: ok, {len(table.accuracy)} accuracy columns, sha256 {table.sha256}")
+    if as_json:
+        _print_json(checked)
+
+
+@app.command(epilog="Example: nasbench-sim tables export nb201-analog table.csv")
+def export(
+    name: _Name,
+    file: Annotated[
+        Path, typer.Argument(help="Where to write: .csv for spreadsheets, .h5 to share the table as it is.")
+    ],
+    force: _Force = False,
+    as_json: _Json = False,
+) -> None:
+    """Write a table as CSV (empty cell = never measured) or as a table file that `tables import --h5` reads."""
+    if file.suffix not in (".csv", ".h5"):
+        raise SpecError(f"cannot tell what to write from {file.name!r}; end the file name in .csv or .h5")
+    if file.exists() and not force:
+        raise RunError(f"{file} exists; choose another file, or use --force")
+    table = catalogue.open_table(name)
+    if file.suffix == ".h5":
+        write_table(table, file)
+    else:
+        _write_csv(table, file)
+    _done(table, file, as_json, "written")
+
+
+def _write_csv(table: Table, path: Path) -> None:
+    keys = table.keys()
+    names = ["/".join(map(str, key)) for key in keys] + ["/".join(key) for key in table.metrics]
+    columns = [table.accuracy[key] for key in keys] + list(table.metrics.values())
+    # the shortest decimals that are the stored float32, and nothing where nothing was measured
+    text = [np.where(np.isnan(c), "", c.astype(str)).tolist() for c in columns]
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", "arch", *names])
+        for arch, index in table.index_of.items():
+            writer.writerow([index, arch, *(t[index] for t in text)])
+
+
+def _facts(table: Table) -> dict[str, Any]:
+    accuracy = []
+    keys = table.keys()
+    for key in keys:
+        column = table.accuracy[key]
+        measured = int((~np.isnan(column)).sum())
+        best = int(np.nanargmax(column)) if measured else None
+        value = None if best is None else float(str(column[best]))
+        accuracy.append({**key._asdict(), "measured": measured, "best": value, "best_index": best})
+    return {
+        "name": table.name,
+        "space": table.space.name,
+        "size": table.space.size,
+        "sha256": table.sha256,
+        "remark": table.remark,
+        "search_key": table.search_key._asdict(),
+        "report_keys": {role: key._asdict() for role, key in table.report_keys.items()},
+        "accuracy": accuracy,
+        "metrics": [{"metric": m, "dataset": d} for m, d in table.metrics],
+        "sources": [asdict(s) for s in table.sources],
+        "notes": list(table.extra.get("notes", [])),
+        "absent": dict(table.extra.get("absent", {})),
+    }
+
+
+def _unique(pairs: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for column, key in pairs:
+        if column in out:
+            raise SpecError(f"column {column!r} is mapped twice; map each column once")
+        out[column] = key
+    return out
+
+
+def _unit(unit: str | None) -> Literal["percent", "fraction"]:
+    if unit == "percent":
+        return "percent"
+    if unit == "fraction":
+        return "fraction"
+    said = "missing" if unit is None else f"{unit!r}"
+    raise SpecError(f"--unit is {said}; say percent (94.4) or fraction (0.944), it is not guessed")
+
+
+def _listed(t: catalogue.Listed) -> dict[str, Any]:
+    return {"name": t.name, "path": str(t.path) if t.path else None, "bytes": t.size}
+
+
+def _done(table: Table, path: Path, as_json: bool, what: str) -> None:
+    if as_json:
+        _print_json({"name": table.name, "path": str(path), "sha256": table.sha256})
+    else:
+        typer.echo(f"{table.name}: {what} ({path}), sha256 {table.sha256[:16]}")
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _console() -> Console:
+    """Tables as wide as their text in a pipe, so that nothing is cut; as wide as the terminal on one."""
+    console = Console(markup=False, highlight=False)  # a path or a name with [brackets] is text, not a style
+    return console if console.is_terminal else Console(markup=False, highlight=False, width=200)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A progress bar on a terminal, and nothing in a pipe."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = bar.add_task(file, total=total)
+            bar.update(tasks[file], completed=done)
+
+        yield report

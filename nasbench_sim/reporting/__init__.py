@@ -1,0 +1,38 @@
+"""Looking at it: figures, published numbers beside ours, and one self-contained page.
+
+Everything here takes finished `Run` records and changes nothing in them.
+"""
+
+from nasbench_sim.reporting.compare import Comparison, ComparisonRow, compare
+from nasbench_sim.reporting.figures import (
+    plot_convergence,
+    plot_eigenvalue,
+    plot_entropy,
+    plot_pruning,
+    plot_skip_ratio,
+)
+from nasbench_sim.reporting.gallery import FIGURES, FigureKind, figure_kind, inline_svg, save_figure
+from nasbench_sim.reporting.html import write_report
+from nasbench_sim.reporting.outcomes import plot_final
+from nasbench_sim.reporting.published import PublishedRow, all_rows, published_rows
+
+__all__ = [
+    "FIGURES",
+    "Comparison",
+    "ComparisonRow",
+    "FigureKind",
+    "PublishedRow",
+    "all_rows",
+    "compare",
+    "figure_kind",
+    "inline_svg",
+    "plot_convergence",
+    "plot_eigenvalue",
+    "plot_entropy",
+    "plot_final",
+    "plot_pruning",
+    "plot_skip_ratio",
+    "published_rows",
+    "save_figure",
+    "write_report",
+]

@@ -1,0 +1,159 @@
+"""Downloading the public originals of `nb201`: pinned by size and sha256, resumable, kept in a cache.
+
+pooch decides whether a file is needed and checks its sha256; the downloader below adds what pooch leaves open: an
+interrupted transfer continues where it stopped (HTTP Range), and a file of the wrong length is refused early. A file
+appears under its own name only when it is complete and right; what is half there is `NAME.part`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pooch
+import requests
+
+from nasbench_sim.errors import TableError
+from nasbench_sim.tables.catalogue import cache_folder
+from nasbench_sim.tables.nb201_sources import HOST, ORIGINALS, Original
+
+Progress = Callable[[str, int, int], None]
+"""Called with (file, bytes so far, bytes in all) while a file arrives."""
+
+_TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
+_CHUNK = 1 << 16
+_BY_HAND = "or get the files by hand and run `nasbench-sim tables import nb201 --from DIR`"
+
+
+def fetch_originals(
+    folder: Path | None = None,
+    *,
+    host: str = HOST,
+    originals: tuple[Original, ...] = ORIGINALS,
+    retries: int = 3,
+    wait_s: float = 1.0,
+    progress: Progress | None = None,
+) -> Path:
+    """Bring every original into `folder` (default: the cache) and return that folder; files already right are kept.
+
+    `host` replaces https://raw.githubusercontent.com, for a mirror with the same paths. A broken connection is tried
+    again `retries` times, `wait_s` seconds apart (doubling). Raises `TableError`, one line, for anything that does not
+    arrive as pinned; what has arrived stays, and the next call goes on from there.
+    """
+    target = cache_folder() if folder is None else folder
+    pooch.get_logger().setLevel(logging.WARNING)  # its "Downloading data from" would be mixed into a progress bar
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for original in originals:
+            _fetch(original, target, host, retries, wait_s, progress)
+    except OSError as error:  # also every error of requests that was not handled below
+        raise TableError(
+            f"cannot keep the downloads in {target} ({error}); set NASBENCH_SIM_HOME to a folder you own"
+        ) from error
+    return target
+
+
+def _fetch(original: Original, folder: Path, host: str, retries: int, wait_s: float, progress: Progress | None) -> None:
+    gone = ""
+    for url in original.urls(host):
+        for attempt in range(retries + 1):
+            downloader = _Resuming(original, folder / f"{original.file}.part", progress)
+            try:
+                pooch.retrieve(
+                    url,
+                    known_hash=f"sha256:{original.sha256}",
+                    fname=original.file,
+                    path=folder,
+                    downloader=downloader,
+                )
+                return
+            except TableError:
+                raise
+            except ValueError as error:  # pooch: the sha256 differs
+                if downloader.resumed and attempt < retries:
+                    continue  # the first part may have come from elsewhere; it is gone now, so this starts afresh
+                raise TableError(
+                    f"{url} is not the pinned original: its sha256 differs from {original.sha256}; try again later, "
+                    f"{_BY_HAND}"
+                ) from error
+            except requests.RequestException as error:
+                status = error.response.status_code if error.response is not None else 0
+                if status in (404, 410):
+                    gone = f"{url} answers {status}"
+                    break
+                if attempt == retries or (400 <= status < 500 and status not in (408, 429)):
+                    raise TableError(
+                        f"cannot download {original.file} from {host} ({_reason(error)}); check the connection and run "
+                        f"again, {_BY_HAND}"
+                    ) from error
+            time.sleep(wait_s * 2**attempt)
+    raise TableError(f"cannot download {original.file}: {gone}; {_BY_HAND.removeprefix('or ')}")
+
+
+def _reason(error: requests.RequestException) -> str:
+    if error.response is not None:
+        return f"the server answers {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    text = " ".join(str(error).split())
+    cause = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", text)  # requests wraps the system's words in three layers
+    return cause[1].strip() if cause else text[:120]
+
+
+class _Resuming:
+    """A pooch downloader that continues `part` by HTTP Range, and starts afresh where the server cannot."""
+
+    def __init__(self, original: Original, part: Path, progress: Progress | None) -> None:
+        self.original = original
+        self.part = part
+        self.progress = progress
+        self.resumed = False
+
+    def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> None:
+        size = self.original.size
+        have = self.part.stat().st_size if self.part.exists() else 0
+        if have > size:
+            self.part.unlink()
+            have = 0
+        self.resumed = have > 0
+        if have < size:
+            self._transfer(url, have)
+        self.part.replace(output_file)
+
+    def _transfer(self, url: str, have: int) -> None:
+        size = self.original.size
+        headers = {"Accept-Encoding": "identity"}  # ranges and lengths must be those of the file, not of a gzip of it
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            if have and response.status_code == 416:
+                self.part.unlink()
+                raise requests.ConnectionError("the server refused to continue; starting again")
+            response.raise_for_status()
+            if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                have = 0  # the whole file is coming
+                self.resumed = False
+            length = response.headers.get("Content-Length", "")
+            if length.isdigit() and have + int(length) != size:
+                self._wrong_size(url, have + int(length))
+            with self.part.open("ab" if have else "wb") as file:
+                for chunk in response.iter_content(_CHUNK):
+                    have += len(chunk)
+                    if have > size:
+                        self._wrong_size(url, have)
+                    file.write(chunk)
+                    if self.progress is not None:
+                        self.progress(self.original.file, have, size)
+        if have != size:
+            raise requests.ConnectionError(f"the connection ended after {have} of {size} bytes")
+
+    def _wrong_size(self, url: str, found: int) -> NoReturn:
+        self.part.unlink(missing_ok=True)
+        raise TableError(
+            f"{url} is not the pinned original: expected {self.original.size} bytes, found {found}; try again later, "
+            f"{_BY_HAND}"
+        )

@@ -1,0 +1,166 @@
+"""The table file: one HDF5 file a benchmark, read once into memory, and every byte of it accounted for.
+
+Layout (schema 1). The file is sealed (see `nasbench_sim.sealed`): size and sha256 of everything stand in its first
+block and are compared before HDF5's parser sees a byte, so that damage anywhere (a flipped bit, a truncated copy, a
+changed attribute) is one clear line. Behind the seal, in the root group and nothing else:
+
+    manifest  uint8    [n]     JSON: space, keys, sha256 of every column, provenance, remark
+    accuracy  float32  [C, A]  percent, official index order, NaN = never measured
+    measured  uint8    [C, A]  1 = measured; must agree with the NaNs
+    metrics   float32  [M, A]  parameters, FLOPs, seconds (absent where M = 0)
+
+each one chunk with fletcher32. A file made by hand with a valid seal still meets the checks of `_dataset`: only these
+names, as hard links to plain datasets of exactly this type and shape, no other filter, no external or virtual storage,
+no attributes; all of it before anything is allocated, and nothing larger than the file itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_sim.errors import TableError
+from nasbench_sim.sealed import read_sealed, write_sealed
+from nasbench_sim.tables.manifest import (
+    SCHEMA,
+    Manifest,
+    cached_space,
+    column_sha256,
+    columns,
+    digest,
+    read_manifest,
+    write_manifest,
+)
+from nasbench_sim.tables.table import FloatArray, Key, Table, check_column
+
+MAX_BYTES = 1 << 30  # a table is held in memory whole; nb201 has 4 MB
+_KIND = "nasbench-sim table"
+_MEND = "fetch or import the table again"
+
+
+def write_table(table: Table, path: Path | str) -> str:
+    """Write a table file atomically; returns its content's sha256.
+
+    Equal tables give equal files, byte for byte. Raises `TableError` for a table that could not be read back (a number
+    out of range, a report key it does not hold) and `RunError` where the folder cannot be written.
+
+    >>> import tempfile
+    >>> from nasbench_sim.spaces import NB201
+    >>> key = Key("cifar10", "valid", 200, 777)
+    >>> table = Table("tiny", NB201(), {key: np.full(15625, 90.5, dtype=np.float32)}, {}, key, {"valid": key})
+    >>> target = Path(tempfile.mkdtemp()) / "tiny.h5"
+    >>> write_table(table, target) == read_table(target).sha256
+    True
+    """
+    accuracy, metrics = columns(table)
+    manifest = write_manifest(table, accuracy, metrics)
+    stacked = np.stack(list(accuracy.values())).astype("<f4")
+    with write_sealed(path, _KIND) as file:
+        _create(file, "manifest", np.frombuffer(manifest, dtype=np.uint8))
+        _create(file, "accuracy", stacked)
+        _create(file, "measured", (~np.isnan(stacked)).astype(np.uint8))
+        if metrics:
+            _create(file, "metrics", np.stack(list(metrics.values())).astype("<f4"))
+    return digest(manifest)
+
+
+def _create(file: h5py.File, name: str, data: npt.NDArray[Any]) -> None:
+    file.create_dataset(name, data=data, chunks=data.shape, fletcher32=True, track_times=False)
+
+
+def read_table(path: Path | str) -> Table:
+    """Read and check a table file; the file is closed before this returns, and all arrays are read-only.
+
+    Raises `TableError`, one line that names the file, for anything that is not exactly a table of schema 1: absent,
+    empty, truncated, damaged, another schema, numbers out of physical range, a mask that disagrees with the numbers.
+    """
+    with read_sealed(path, _KIND, error=TableError, mend=_MEND, max_bytes=MAX_BYTES) as file:
+        return _table(file, str(path))
+
+
+def _dataset(file: h5py.File, name: str, dtype: str, shape: tuple[int, ...] | None, where: str) -> npt.NDArray[Any]:
+    """One of our datasets as an array, checked down to its storage before anything is allocated."""
+    link = file.id.links.get_info(name.encode())
+    if link.type != h5py.h5l.TYPE_HARD or h5py.h5o.get_info(file.id, name.encode()).type != h5py.h5o.TYPE_DATASET:
+        raise TableError(f"{where}: {name} is not a plain dataset")
+    dataset = file[name]
+    plist = dataset.id.get_create_plist()
+    size = int(np.prod(dataset.shape, dtype=object)) * np.dtype(dtype).itemsize
+    plain = (
+        dataset.dtype == np.dtype(dtype)
+        and dataset.shape == dataset.maxshape
+        and len(dataset.shape) == (len(shape) if shape else 1)
+        and (shape is None or dataset.shape == shape)
+        and plist.get_layout() == h5py.h5d.CHUNKED
+        and dataset.chunks == dataset.shape
+        and plist.get_external_count() == 0
+        and [plist.get_filter(i)[0] for i in range(plist.get_nfilters())] == [h5py.h5z.FILTER_FLETCHER32]
+        and 0 < size <= dataset.id.get_storage_size() <= MAX_BYTES
+        and len(dataset.attrs) == 0
+    )
+    if not plain:
+        raise TableError(
+            f"{where}: {name} should be {dtype} of shape {shape or '[n]'}, one chunk with fletcher32 and nothing else; "
+            f"found {dataset.dtype} {dataset.shape}"
+        )
+    out = np.empty(dataset.shape, dtype=dtype)
+    dataset.read_direct(out)
+    out.setflags(write=False)
+    return out
+
+
+def _table(file: h5py.File, where: str) -> Table:
+    names = set(file)
+    if "manifest" not in names:
+        raise TableError(f"{where}: not a table of schema {SCHEMA}: it has no manifest")
+    text = _dataset(file, "manifest", "|u1", None, where).tobytes()
+    manifest = read_manifest(text, where)
+    expected = {"manifest", "accuracy", "measured"} | ({"metrics"} if manifest.metrics else set())
+    if names != expected or len(file.attrs):
+        raise TableError(f"{where}: holds {', '.join(sorted(names))}; a table holds {', '.join(sorted(expected))}")
+    shape = (len(manifest.accuracy), manifest.size)
+    values = _dataset(file, "accuracy", "<f4", shape, where)
+    mask = _dataset(file, "measured", "|u1", shape, where)
+    if not np.array_equal(mask, ~np.isnan(values)):
+        raise TableError(f"{where}: the mask of what was measured disagrees with the numbers")
+    accuracy: dict[Key, FloatArray] = {}
+    for row, column in zip(values, manifest.accuracy, strict=True):
+        key = Key(*column.key)
+        accuracy[key] = _checked(row, column.sha256, f"{where}: {key}", "accuracy")
+    metrics: dict[tuple[str, str], FloatArray] = {}
+    if manifest.metrics:
+        costs = _dataset(file, "metrics", "<f4", (len(manifest.metrics), manifest.size), where)
+        for row, metric in zip(costs, manifest.metrics, strict=True):
+            name, dataset = metric.key
+            metrics[metric.key] = _checked(row, metric.sha256, f"{where}: {name} ({dataset})", name)
+    return _from_manifest(manifest, accuracy, metrics, digest(text))
+
+
+def _checked(row: FloatArray, sha256: str, what: str, kind: str) -> FloatArray:
+    if column_sha256(row) != sha256:
+        raise TableError(f"{what} does not fit its sha256 in the manifest; fetch or import the table again")
+    return check_column(row, what=what, kind=kind, size=len(row), holes=kind == "accuracy")
+
+
+def _from_manifest(
+    manifest: Manifest,
+    accuracy: dict[Key, FloatArray],
+    metrics: dict[tuple[str, str], FloatArray],
+    sha256: str,
+) -> Table:
+    return Table(
+        name=manifest.name,
+        space=cached_space(manifest.space),
+        accuracy=accuracy,
+        metrics=metrics,
+        search_key=Key(*manifest.search_key),
+        report_keys={role: Key(*parts) for role, parts in manifest.report_keys},
+        sources=tuple(manifest.sources),
+        remark=manifest.remark,
+        sha256=sha256,
+        extra=manifest.extra,
+    )
