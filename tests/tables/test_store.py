@@ -328,9 +328,12 @@ def test_the_full_table_survives_and_stays_small_in_memory(tmp_path: Path, nb201
     path = tmp_path / "nb201.h5"
     assert write_table(nb201_table, path) == nb201_table.sha256
     assert same(read_table(path), nb201_table)
+    # VmHWM, not ru_maxrss: the latter survives exec and would be that of this test process
     code = (
-        "import resource, sys; from nasbench_sim.tables.store import read_table; t = read_table(sys.argv[1]); "
-        "assert len(t.accuracy) == 33; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import sys; from nasbench_sim.tables.store import read_table; t = read_table(sys.argv[1]); "
+        "assert len(t.accuracy) == 33; print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("peak memory is read from /proc, which this system does not have")
     out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    assert int(out.stdout) < 300 * 1024  # kilobytes on Linux
+    assert int(out.stdout) < 300 * 1024  # kilobytes
