@@ -30,7 +30,7 @@ WHAT = (
     "ONE small supernet (NAS-Bench-201, 8 channels, 1 cell a stage, 5,000 + 5,000 CIFAR-10 images, 40 epochs) until "
     "`gpu-validation calibrate` exists; transfer to other settings is an assumption."
 )
-SEEDS = np.arange(24)
+SEEDS = np.arange(48)
 HORIZON = Horizon(epochs=40, steps_per_epoch=78)
 DARTS = ("darts", {"lr": 1.5e-3})
 VADAM = {"lr": 1.5e-3, "train_size": 5000, "square_of": "mean"}

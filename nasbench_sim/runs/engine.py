@@ -1,7 +1,8 @@
 """One batch of searches, epoch by epoch: everything that decides numbers is in `Progress`, so it can be resumed.
 
-The loop is pure in the sense that matters: `advance(progress)` from the same progress gives the same arrays, whether
-the batch ran alone or with others, in one go or in pieces.
+A search that has ended by its own rule (BPNAS with one option an edge) is not stepped any more; its loss is NaN from
+then on. The loop is pure in the sense that matters: `advance(progress)` from the same progress gives the same arrays,
+whether the batch ran alone or with others, in one go or in pieces.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nasbench_sim.runs.problem import make_landscape, make_searcher
 from nasbench_sim.runs.record import HISTORY
 from nasbench_sim.runs.spec import RunSpec
 from nasbench_sim.searchers import GradientSearcher, Searcher, State
-from nasbench_sim.searchers.base import rows
+from nasbench_sim.searchers.base import replace, rows
 from nasbench_sim.tables.table import Table
 
 Array = npt.NDArray[Any]
@@ -74,6 +75,23 @@ class Batch:
         epoch, state, shared, history, members = progress
         if epoch == self.spec.epochs:
             state, shared, members = self._reopen(state, shared)
+        ended = self.searcher.finished(state)
+        loss = np.full(len(ended), np.nan)
+        if not ended.any():
+            state, shared, loss = self._epoch(state, shared)
+        elif not ended.all():
+            going = np.nonzero(~ended)[0]
+            new_state, new_shared, loss[going] = self._epoch(rows(state, going), rows(shared, going))
+            state, shared = replace(state, going, new_state), replace(shared, going, new_shared)
+        self._check(state, epoch)
+        if epoch < self.spec.epochs:
+            history = self._note(history, epoch, state, shared, loss)
+        else:
+            members = self._note_members(members, epoch - self.spec.epochs, state)
+        return Progress(epoch + 1, state, shared, history, members)
+
+    def _epoch(self, state: State, shared: LandscapeState) -> tuple[State, LandscapeState, Array]:
+        """One epoch of every row; the mean loss `[S]` of the steps that saw one."""
         total = np.zeros(len(state.seeds), dtype=np.float64)
         count = np.zeros(len(state.seeds), dtype=np.int64)
         with np.errstate(over="ignore", invalid="ignore"):  # _check tells of it, with the seeds
@@ -82,13 +100,7 @@ class Batch:
                 seen = ~np.isnan(info.loss)
                 total += np.where(seen, info.loss, 0)
                 count += seen
-        self._check(state, epoch)
-        if epoch < self.spec.epochs:
-            loss = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-            history = self._note(history, epoch, state, shared, loss)
-        else:
-            members = self._note_members(members, epoch - self.spec.epochs, state)
-        return Progress(epoch + 1, state, shared, history, members)
+        return state, shared, np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
     def _check(self, state: State, epoch: int) -> None:
         bad = np.asarray(~np.isfinite(state.alpha).all(axis=(1, 2)))
@@ -128,7 +140,10 @@ class Batch:
         assert self._ensemble is not None
         n = self._ensemble.members
         state, edge = self._ensemble.reopen(state, self.table.space)
-        shared = rows(shared, np.repeat(np.arange(len(self.seeds)), n))._replace(seeds=state.seeds)
+        shared = rows(shared, np.repeat(np.arange(len(self.seeds)), n))
+        # searches end at different steps; the restarts go on together from the end of the schedule
+        step = np.full(len(state.seeds), shared.horizon.steps, dtype=np.int64)
+        shared = shared._replace(seeds=state.seeds, step=step)
         shape = (len(self.seeds), n)
         return state, shared, {"opened": edge.reshape(shape), "converged": np.full(shape, -1, dtype=np.int64)}
 

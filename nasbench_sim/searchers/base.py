@@ -31,6 +31,7 @@ __all__ = [
     "View",
     "concatenate",
     "over_options",
+    "replace",
     "rows",
 ]
 
@@ -98,6 +99,9 @@ class Searcher(Protocol):
     def derive(self, state: State) -> Array:
         """The cell `[S, D]` that the search would return now."""
 
+    def finished(self, state: State) -> Array:
+        """bool `[S]`: searches that have ended by their own rule; they are not stepped any more."""
+
     def distribution(self, state: State) -> Array:
         """Mean architecture distribution `theta[S, D, K]`."""
 
@@ -113,6 +117,18 @@ def rows(tree: Any, index: Any) -> Any:
         parts = [rows(v, index) for v in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
     return tree[index]
+
+
+def replace(tree: Any, index: Any, new: Any) -> Any:
+    """A copy of `tree` in which the rows `index` are those of `new`."""
+    if isinstance(tree, Mapping):
+        return {k: replace(v, index, new[k]) for k, v in tree.items()}
+    if isinstance(tree, tuple):
+        parts = [replace(v, index, n) for v, n in zip(tree, new, strict=True)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    out = tree.copy()
+    out[index] = new
+    return out
 
 
 def concatenate(trees: list[Any]) -> Any:

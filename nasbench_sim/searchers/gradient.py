@@ -121,6 +121,12 @@ class GradientSearcher:
         """The selected cell `[S, D]`."""
         return self.selection(state.alpha, state.mask)
 
+    def finished(self, state: State) -> Array:
+        """A pruning method has ended where one option is left everywhere; the others go on to the last epoch."""
+        if isinstance(self.pruning, NoPruning):
+            return np.zeros(len(state.mask), dtype=bool)
+        return np.asarray((state.mask.sum(axis=2) == 1).all(axis=1))
+
     def distribution(self, state: State) -> Array:
         """theta at the mean of alpha, `[S, D, K]`."""
         return self.relaxation.link.forward(state.alpha, state.mask)

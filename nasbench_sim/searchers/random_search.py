@@ -67,6 +67,10 @@ class RandomSearcher:
         """The best cell so far `[S, D]`."""
         return np.asarray(state.slots["best"])
 
+    def finished(self, state: State) -> Array:
+        """It goes on to the last epoch."""
+        return np.zeros(len(state.seeds), dtype=bool)
+
     def distribution(self, state: State) -> Array:
         """Uniform over each decision's options."""
         return np.asarray(state.mask / state.mask.sum(axis=-1, keepdims=True)).astype(state.alpha.dtype)

@@ -7,6 +7,7 @@ A new method is one file in `recipes/` that calls `register` on its factory, and
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,10 @@ class Recipe:
         for name in params:
             if name not in self.parameters:
                 raise SpecError(f"method {self.name}: {unknown('parameter', name, self.parameters)}")
+        for name, value in params.items():  # pydantic would take true for 1, and no method means NaN
+            odd = isinstance(value, bool) and not isinstance(self.parameters[name], bool)
+            if odd or (isinstance(value, float) and not math.isfinite(value)):
+                raise SpecError(f"method {self.name}: {name} is {value}; give a finite number or a name")
         try:
             return validate_call(config=ConfigDict(arbitrary_types_allowed=True))(self.factory)(**params)
         except ValidationError as error:

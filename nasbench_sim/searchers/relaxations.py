@@ -138,9 +138,8 @@ def _average(x: Array) -> Array:
 
 def _expected(omega: Array, cells: Array, options: int) -> Array:
     """sum_k omega[s, k] onehot(cells[s, k, d]), `[S, D, options]`, added in the order of k."""
-    out = np.zeros((*cells.shape[::2], options), dtype=omega.dtype)
-    seed = np.arange(cells.shape[0])[:, None]
-    decision = np.arange(cells.shape[2])[None]
-    for k in range(cells.shape[1]):
-        out[seed, decision, cells[:, k]] += omega[:, k, None]
-    return out
+    s, _, d = cells.shape
+    place = cells + np.arange(0, d * options, options) + np.arange(0, s * d * options, d * options)[:, None, None]
+    weight = np.broadcast_to(omega[..., None], cells.shape)
+    total = np.bincount(place.ravel(), weights=weight.ravel(), minlength=s * d * options)
+    return np.asarray(total.reshape(s, d, options).astype(omega.dtype))
