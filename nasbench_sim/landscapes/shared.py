@@ -229,9 +229,8 @@ class SharedWeightsLandscape:
         n, m, d = archs.shape
         seed, decision = np.arange(n)[:, None, None], np.arange(d)
         own = state.maturity[seed, decision, archs]  # 1 for `none`, as for every option without weights
-        options = np.stack(np.broadcast_arrays(archs, self.space.counts), axis=-1).reshape(n * m, d, 2)
-        weights = np.stack([own, 1 - own], axis=-1).reshape(n * m, d, 2)
-        error = self._extended.two_point(options, weights).reshape(n, m)
+        absent = self.space.counts  # the number of the option "absent" in the extended tensor
+        error = self._extended.two_point(archs.reshape(n * m, d), own.reshape(n * m, d), absent).reshape(n, m)
         linear = self._tilt(state)
         if batch:
             linear = linear + self._batch_noise(state)

@@ -23,7 +23,7 @@ def pick(uniform: Array, theta: Array) -> npt.NDArray[np.int64]:
     >>> pick(np.array([[[0.1], [0.7]]]), np.array([[[0.5, 0.5]]])).tolist()
     [[[0], [1]]]
     """
-    out = np.zeros(uniform.shape, dtype=np.int64)
+    out = np.zeros(uniform.shape, dtype=np.int8)  # options are few; small integers add fast
     running = np.zeros(theta.shape[:-1], dtype=theta.dtype)
     last = np.zeros(theta.shape[:-1], dtype=np.int64)
     for k in range(theta.shape[-1]):
@@ -32,7 +32,7 @@ def pick(uniform: Array, theta: Array) -> npt.NDArray[np.int64]:
         running = running + theta[..., k]
         out += uniform >= running[:, None]
     # rounding can leave the cumulative sum below 1: never land on an option of probability 0 past the last active
-    return np.minimum(out, last[:, None])
+    return np.minimum(out.astype(np.int64), last[:, None])
 
 
 def _accepts(x: Array, uniform: Array, d: Array, slope: Array) -> Array:

@@ -62,7 +62,9 @@ class Recipe:
         try:
             return validate_call(config=ConfigDict(arbitrary_types_allowed=True))(self.factory)(**params)
         except ValidationError as error:
-            problems = "; ".join(f"{e['loc'][-1]}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+            )
             raise SpecError(f"method {self.name}: {problems}") from error
 
     def card(self) -> dict[str, Any]:

@@ -62,12 +62,13 @@ def test_two_point_distribution_equals_the_general_form() -> None:
     random = np.random.default_rng(3)
     for counts in COUNTS:
         form = Multilinear(random.normal(size=counts))
-        options = np.stack([random.integers(0, counts, (7, len(counts))) for _ in range(2)], axis=-1)
-        weights = random.random((7, len(counts), 2))
+        options, other = random.integers(0, counts, (7, len(counts))), random.integers(0, counts)
+        own = random.random((7, len(counts)))
         theta = np.zeros((7, len(counts), max(counts)))
-        for point in range(2):
-            np.add.at(theta, (np.arange(7)[:, None], np.arange(len(counts)), options[..., point]), weights[..., point])
-        assert np.allclose(form.two_point(options, weights), form.value_and_grad(theta)[0], rtol=1e-12)
+        rows, decisions = np.arange(7)[:, None], np.arange(len(counts))
+        np.add.at(theta, (rows, decisions, options), own)
+        np.add.at(theta, (rows, decisions, other), 1 - own)
+        assert np.allclose(form.two_point(options, own, other), form.value_and_grad(theta)[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
