@@ -25,16 +25,18 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 def write_sealed(path: Path | str, kind: str) -> Iterator[h5py.File]:
     """Yield an HDF5 file open for writing; on success it is sealed and replaces `path` atomically.
 
-    `kind` names what the file is (`nasbench-sim table`); it stands in the first line.
+    `kind` names what the file is (`nasbench-sim table`); it stands in the first line. HDF5 builds the file in memory:
+    on a full disk it would end the process by a signal, where Python says so.
     """
+    where = {"driver": "core", "backing_store": False, "userblock_size": BLOCK, "libver": ("v110", "v110")}
     with atomic_path(path) as part:
-        with h5py.File(part, "w", userblock_size=BLOCK, libver=("v110", "v110")) as file:
+        with h5py.File(part, "w", **where) as file:
             yield file
-        with part.open("rb+") as raw:
-            raw.seek(BLOCK)
-            body = raw.read()
-            raw.seek(0)
+            file.flush()
+            body = file.id.get_file_image()  # without the user block
+        with part.open("wb") as raw:
             raw.write(_seal(kind, body))
+            raw.write(body)
 
 
 def _seal(kind: str, body: bytes | memoryview) -> bytes:

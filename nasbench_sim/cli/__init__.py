@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from nasbench_sim import __version__
 from nasbench_sim.cli import looking, methods, reproduce, searching, tables
-from nasbench_sim.errors import UserError
+from nasbench_sim.cli.program import run_program
 
 __all__ = ["app", "main"]
 
@@ -48,14 +47,4 @@ def _root(
 
 def main() -> None:
     """Entry point: turns every `UserError` into one line on stderr and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"nasbench-sim: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("nasbench-sim: interrupted; an output folder can be continued with --resume", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe went away (| head): nothing to report
-        sys.stderr.close()
-        sys.exit(0)
+    run_program(app, "nasbench-sim", interrupted="interrupted; a run with an --out folder continues with --resume")

@@ -44,7 +44,7 @@ def settings(pairs: Sequence[str], option: str) -> dict[str, Any]:
             raise SpecError(f"{option} {name} is given twice")
         try:
             out[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: ten thousand brackets
             out[name] = value
     return out
 
@@ -68,6 +68,18 @@ def seed_list(text: str) -> int | tuple[int, ...]:
         if isinstance(error, SpecError):
             raise
         raise SpecError(f"--seeds {text!r}: give a number (200), a range (0:200) or a list (1,2,5)") from error
+
+
+def check_folder_options(out: Path | None, *, resume: bool, overwrite: bool) -> None:
+    """Raise `SpecError` for --resume or --overwrite without --out, or both of them.
+
+    >>> check_folder_options(Path("runs/a"), resume=True, overwrite=False)
+    """
+    if out is None and (resume or overwrite):
+        option, what = ("--resume", "continue") if resume else ("--overwrite", "replace")
+        raise SpecError(f"{option} needs --out, the folder to {what}")
+    if resume and overwrite:
+        raise SpecError("--resume continues a run and --overwrite replaces it; give one of them")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nasbench_sim.cli.console import Json, Runs, console, print_json
+from nasbench_sim.errors import SpecError
 from nasbench_sim.runs import Run
 from nasbench_sim.tables.catalogue import open_table
 
@@ -50,6 +51,8 @@ def report(
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Search report",
 ) -> None:
     """Write one self-contained page about finished runs."""
+    if out.suffix.lower() not in (".html", ".htm"):  # a slip must not replace a record by a page
+        raise SpecError(f"--out {str(out)!r}: give a file that ends in .html")
     from nasbench_sim.reporting import write_report
 
     console().print(str(write_report(_load(runs), out, title=title)))
@@ -67,7 +70,7 @@ def query(
     """Look one accuracy up. All four parts of the key must be given: none has a default."""
     opened = open_table(table)
     key: dict[str, Any] = {"dataset": dataset, "split": split, "epochs": _number(epochs), "seed": _number(seed)}
-    index = opened.space.resolve(int(arch) if arch.isdecimal() else arch)
+    index = opened.space.resolve(_number(arch))
     value = opened.query(index, **key)
     if as_json:
         text = opened.space.format(opened.space.at(index))
@@ -81,4 +84,4 @@ def query(
 
 def _number(text: str) -> int | str:
     """A number where it reads as one; names (`mean`, `run0`, `unstated`) stay as they are, for the table to judge."""
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text

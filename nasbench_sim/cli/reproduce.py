@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from nasbench_sim.cli.console import Json, console, epoch_bar, print_json, seed_list
+from nasbench_sim.cli.console import Json, check_folder_options, console, epoch_bar, print_json, seed_list
 from nasbench_sim.cli.searching import one_line
-from nasbench_sim.errors import SpecError, unknown
+from nasbench_sim.errors import RunError, SpecError, unknown
 from nasbench_sim.files import atomic_path
 from nasbench_sim.runs import Run, RunSpec, make_spec, search_all
+from nasbench_sim.runs.plan import PLAN
 from nasbench_sim.searchers import get_method, methods
 from nasbench_sim.tables.catalogue import best_table_name, open_table
 
@@ -39,8 +40,7 @@ def reproduce(
 ) -> None:
     """Run the methods on the best table present, on both landscapes; print published beside ours; write the page."""
     began = time.perf_counter()
-    if resume and out is None:
-        raise SpecError("--resume needs --out, the folder to continue")
+    check_folder_options(out, resume=resume, overwrite=overwrite)
     opened = open_table(table or best_table_name())
     folder = out or Path("runs") / f"reproduce-{datetime.now():%Y%m%d-%H%M%S}"
     specs = [
@@ -58,23 +58,29 @@ def reproduce(
     ]
     specs = in_good_order(specs)
     folders = [folder / f"{s.landscape}-{s.method}" for s in specs]
+    check_folder(folder, resume=resume, overwrite=overwrite)
+    finished: dict[int, Run] = {}
+    if resume:
+        finished = {i: Run.load(f) for i, f in enumerate(folders) if (f / "run.json").exists()}
+    for i, run in finished.items():
+        if run.spec != specs[i] or run.table["sha256"] != opened.sha256:
+            raise RunError(
+                f"{folders[i]} holds a finished run of another specification or table; give the options it was made "
+                "with, or choose another folder"
+            )
+    pending = [i for i in range(len(specs)) if i not in finished]
     say = console()
     if not as_json:
         say.print(f"{len(specs)} runs of {len(specs[0].seeds)} seeds on {opened.name}, {dataset}; into {folder}")
         if opened.remark:
             say.print(f"Note: {opened.remark}")
-    finished: dict[int, Run] = {}
-    pending = list(range(len(specs)))
-    if resume:
-        finished = {i: Run.load(f) for i, f in enumerate(folders) if (f / "run.json").exists()}
-        pending = [i for i in pending if i not in finished]
     with epoch_bar(not as_json) as tick:
         for i, run in search_all(
             [specs[i] for i in pending],
             opened,
             folders=[folders[i] for i in pending],
             on_tick=tick,
-            resume=resume,
+            resume=[resume and (folders[i] / PLAN).exists() for i in pending],  # a method may be new in this folder
             overwrite=overwrite,
             workers=workers,
         ):
@@ -84,6 +90,18 @@ def reproduce(
     order = sorted(finished, key=lambda i: (LANDSCAPES.index(specs[i].landscape), specs[i].method))
     runs = [finished[i] for i in order]
     _look(runs, folder, as_json, began)
+
+
+def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise `RunError` for a file, a folder with files of somebody else, and one with runs that were not asked for."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not any(path for name in (PLAN, "run.json") for path in folder.glob(f"*/{name}")):
+        raise RunError(f"{folder} is not empty and holds no runs of ours; choose an empty or new folder")
+    if not (resume or overwrite):
+        raise RunError(f"{folder} already holds runs; choose another folder, or --resume them, or --overwrite them")
 
 
 def _names(asked: list[str] | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nasbench_sim.cli.console import Json, console, epoch_bar, print_json, seed_list, settings
+from nasbench_sim.cli.console import Json, check_folder_options, console, epoch_bar, print_json, seed_list, settings
 from nasbench_sim.runs import Run, make_spec, search_all
 from nasbench_sim.tables.catalogue import best_table_name, open_table
 
@@ -40,6 +40,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Run one method for many seeds at once; print the accuracy of the cells it derives."""
+    check_folder_options(out, resume=resume, overwrite=overwrite)
     opened = open_table(table or best_table_name())
     spec = make_spec(
         method=method,

@@ -16,7 +16,7 @@ from nasbench_sim.spaces import NB201
 
 FloatArray = npt.NDArray[np.float64]
 MAX_POINTS = 400  # epochs drawn a line: more than a figure has pixels for, and it bounds the size of the SVG
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 class Panel(NamedTuple):

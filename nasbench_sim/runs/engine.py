@@ -1,8 +1,8 @@
 """One batch of searches, epoch by epoch: everything that decides numbers is in `Progress`, so it can be resumed.
 
-A search that has ended by its own rule (BPNAS with one option an edge) is not stepped any more; its loss is NaN from
-then on. The loop is pure in the sense that matters: `advance(progress)` from the same progress gives the same arrays,
-whether the batch ran alone or with others, in one go or in pieces.
+A search that has ended by its own rule (BPNAS with one option an edge) is not stepped any more; its loss and eigenvalue
+are NaN from then on. The loop is pure in the sense that matters: `advance(progress)` from the same progress gives the
+same arrays, whether the batch ran alone or with others, in one go or in pieces.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class Batch:
             "archs": archs,
         }
         if hessian is not None:
-            row["eigenvalue"] = np.abs(np.linalg.eigvalsh(hessian)).max(axis=1)
+            largest = np.abs(np.linalg.eigvalsh(hessian)).max(axis=1)
+            row["eigenvalue"] = np.where(self.searcher.finished(state), np.nan, largest)
         index = space.index(archs)
         for role, key in self._roles.items():
             row[role] = self.table.accuracy[key][index]

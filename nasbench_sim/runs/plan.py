@@ -73,7 +73,10 @@ def open_folder(folder: Path, plan: Plan, *, resume: bool, overwrite: bool) -> P
         raise RunError(f"{folder} is not empty and holds no run of ours; choose an empty or new folder")
     if resume and not existing.exists():
         raise RunError(f"{folder} holds no unfinished run to resume; leave --resume away to start one")
-    clear(folder)
+    try:
+        clear(folder)
+    except OSError as error:  # a file where a folder should be, or a folder of somebody else
+        raise RunError(f"cannot write {folder}: {error.strerror}; choose a folder you can write to") from error
     text = json.dumps(
         {
             "format": FORMAT,
@@ -95,10 +98,14 @@ def read_plan(folder: Path) -> Plan:
         if data["format"] != FORMAT:
             raise RunError(f"{path} is not a {FORMAT}")
         spec = make_spec(**{**data["spec"], "seeds": tuple(data["spec"]["seeds"])})
-        return Plan(spec, data["table_sha256"], tuple((int(a), int(b)) for a, b in data["parts"]))
+        parts = tuple((int(a), int(b)) for a, b in data["parts"])
+        edges = [0, *(stop for _, stop in parts)]
+        if tuple(pairwise(edges)) != parts or sorted(set(edges)) != edges or edges[-1] != len(spec.seeds):
+            raise RunError(f"{path} is damaged: its parts do not hold each seed once; start again with --overwrite")
+        return Plan(spec, str(data["table_sha256"]), parts)
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no run ({PLAN} is missing)") from error
-    except (OSError, KeyError, TypeError, ValueError, SpecError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SpecError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); start again in another folder, or with --overwrite") from error
 
 

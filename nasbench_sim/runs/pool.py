@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from nasbench_sim.errors import RunError
 from nasbench_sim.runs.checkpoint import load_checkpoint, save_checkpoint
 from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.runs.spec import RunSpec
@@ -123,6 +125,8 @@ def run_jobs(
             on_tick(counters[:])
             for future in finished:
                 yield future.result()
+    except BrokenProcessPool as error:
+        raise RunError("a worker process died, perhaps for lack of memory; use fewer --workers or --seeds") from error
     finally:
         stop.value = 1
         for future in waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -98,23 +99,20 @@ class Run:
             for name, values in arrays.items():
                 filters = {"chunks": True, "fletcher32": True, "compression": "gzip", "shuffle": True}
                 file.create_dataset(name, data=values, track_times=False, **(filters if values.size else {}))
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "schema": SCHEMA,
-                "spec": json.loads(self.spec.model_dump_json()),
-                "spec_digest": self.spec.digest,
-                "table": dict(self.table),
-                "method": dict(self.method),
-                "seconds": self.seconds,
-                "versions": dict(self.versions),
-                "summary": self.summary(),
-                "record_sha256": sha256_file(folder / "record.h5"),
-            },
-            indent=1,
-        )
+        meta = {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "spec": json.loads(self.spec.model_dump_json()),
+            "spec_digest": self.spec.digest,
+            "table": dict(self.table),
+            "method": dict(self.method),
+            "seconds": self.seconds,
+            "versions": dict(self.versions),
+            "summary": self.summary(),
+            "record_sha256": sha256_file(folder / "record.h5"),
+        }
         with atomic_path(folder / "run.json") as part:
-            part.write_text(text + "\n")
+            part.write_text(json.dumps({**meta, "sha256": _digest(meta)}, indent=1) + "\n")
         return folder
 
     @classmethod
@@ -123,12 +121,14 @@ class Run:
         folder = Path(folder)
         try:
             meta = json.loads((folder / "run.json").read_text())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(f"{folder} holds no finished run (no run.json); give the folder of a run") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{folder / 'run.json'} cannot be read: {error}") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("schema") != SCHEMA:
             raise RunError(f"{folder / 'run.json'} is not a {FORMAT} of schema {SCHEMA}")
+        if meta.pop("sha256", None) != _digest(meta):
+            raise RunError(f"{folder / 'run.json'} was changed after it was written (its sha256 differs); {_MEND}")
         path = folder / "record.h5"
         if not path.is_file() or sha256_file(path) != meta.get("record_sha256"):
             raise RunError(f"{path} is not the file that run.json was written for (sha256 differs); {_MEND}")
@@ -146,3 +146,8 @@ class Run:
             seconds=float(meta["seconds"]),
             versions=meta["versions"],
         )
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """sha256 of a record's facts, whatever their order and blanks."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

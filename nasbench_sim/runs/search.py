@@ -88,14 +88,15 @@ def search_all(
     *,
     folders: Sequence[Path | None],
     on_tick: Tick,
-    resume: bool = False,
+    resume: bool | Sequence[bool] = False,
     overwrite: bool = False,
     workers: int | None = None,
     interval: float = CHECKPOINT_SECONDS,
 ) -> Iterator[tuple[int, Run]]:
     """Run several specifications on one set of processes; yields (number, record) as each finishes.
 
-    Every specification is checked before anything runs. `on_tick` gets (epochs done, epochs in all) a run.
+    Every specification is checked before anything runs. `resume`: for all of them, or one a specification. `on_tick`
+    gets (epochs done, epochs in all) a run.
     """
     sizes = [len(s.seeds) * s.epochs * s.steps_per_epoch for s in specs]
     if workers is None:
@@ -105,10 +106,11 @@ def search_all(
     totals = [Batch(s, table, np.array(s.seeds[:1])).epochs for s in specs]  # raises for impossible specifications
     jobs: list[Job] = []
     plans: list[Plan] = []
+    resumed = [resume] * len(specs) if isinstance(resume, bool) else resume
     for number, (spec, folder) in enumerate(zip(specs, folders, strict=True)):
         plan = Plan(spec, table.sha256, make_parts(len(spec.seeds), -(-workers // len(specs))))
         if folder is not None:
-            plan = open_folder(folder, plan, resume=resume, overwrite=overwrite)
+            plan = open_folder(folder, plan, resume=resumed[number], overwrite=overwrite)
         plans.append(plan)
         for part, (start, stop) in enumerate(plan.parts):
             checkpoint = None if folder is None else plan.checkpoint(folder, part)

@@ -80,5 +80,6 @@ def make_spec(**fields: Any) -> RunSpec:
         problems = []
         for e in error.errors():
             where = ".".join(str(p) for p in e["loc"])
-            problems.append(f"{where}: {e['msg']}" if where else e["msg"].removeprefix("Value error, "))
+            message = e["msg"].removeprefix("Value error, ")
+            problems.append(f"{where}: {message}" if where else message)
         raise SpecError("impossible run: " + "; ".join(problems)) from error
