@@ -273,7 +273,7 @@ def _parquet_rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, list
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise TableError(f"{path}: Parquet needs pyarrow; `pip install 'nasbench-sim[parquet]'`, or use CSV") from error
+        raise TableError(f"{path}: Parquet needs pyarrow; `pip install 'pyarrow>=17'`, or use CSV") from error
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for column in wanted:

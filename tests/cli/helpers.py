@@ -88,7 +88,8 @@ def refused(*args: object, said: str, **options: Any) -> str:
 
 def process(*args: str | bytes, code: str = CODE, path: tuple[Path, ...] = (), **options: Any) -> subprocess.Popen[str]:
     """The program as a process of its own, in its own session, with pipes."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT))), **options.pop("env", {})}
+    search = os.pathsep.join(map(str, (*path, ROOT)))
+    env = {**os.environ, "PYTHONUNBUFFERED": "", "PYTHONPATH": search, **options.pop("env", {})}  # buffered: the rule
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     return subprocess.Popen(
         [sys.executable, "-c", code, *args], text=True, env=env, start_new_session=True, **{**pipes, **options}
