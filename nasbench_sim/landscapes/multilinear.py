@@ -8,51 +8,27 @@ is multilinear. Split the decisions into two halves: a = outer products of the f
 then u = T b and v = a T are one GEMM each for all seeds, and every gradient is a leave-one-out contraction of u or v
 with one half's outer products. No Monte Carlo, no approximation.
 
-Cost a seed on NB201: 2 x 125 x 125 x 2 = 62,500 flop in the two GEMMs and about 1,600 flop element-wise; the
-element-wise part takes as long because it runs at memory speed, so seeds go through in cache-sized chunks.
+Cost a seed on NB201: 2 x 125 x 125 x 2 = 62,500 flop in the two GEMMs (two thirds of the time) and about 1,600 flop
+element-wise, which run at memory speed, so seeds go through in cache-sized chunks.
 
-Bit for bit: the GEMM is always called with the same number of columns, one at which this machine's BLAS is found to
-round every column alike (`column_width`), and every other operation is element-wise over the seed axis: a seed's row
-does not depend on how many seeds run beside it, nor on its place among them.
+Bit for bit: the GEMM's columns are used only where this machine's BLAS is found to round them alike (`gemm.Plan`), and
+every other operation is element-wise over the seed axis: a seed's row does not depend on how many seeds run beside it,
+nor on its place among them.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_sim.landscapes.gemm import make_plan
+
 CHUNK = 256  # seeds that go through together: 125 x 256 float32 = 128 KB, in L2 (1,024 seeds: 1.8 times slower)
 GATHER = 1024  # rows of a two-point sum at a time (PARSEC: 7.4 us a seed-step; 128 rows: 17.6; all at once: 7.5)
 
 Array = npt.NDArray[Any]
-
-
-@lru_cache(maxsize=64)
-def column_width(rows: int, inner: int, dtype: str) -> int:
-    """Widest GEMM call `[rows, inner] @ [inner, width]` whose columns are all rounded alike by the BLAS at hand.
-
-    BLAS kernels may treat the first columns of a call differently from the next ones: OpenBLAS's float32 kernel for
-    Haswell does from 24 columns on (columns 0-7 against 8-23), its AVX-512 and float64 kernels do not. Equal columns
-    go in, so equal columns must come out; the widest of 64, 32, 16, 8 that passes is used (a call of 16 costs 1.4
-    times one of 64 a column). 1 means no width passed: then each column is a call of its own.
-    """
-    random = np.random.Generator(np.random.Philox(0))
-    matrix = random.random((rows, inner)).astype(dtype)
-    for width in (64, 32, 16, 8):
-        columns = random.random((8, inner, 1)).astype(dtype).repeat(width, axis=2)
-        pair = columns.repeat(2, axis=2)  # two blocks with a row stride, as they are in use
-        out = np.empty((rows, 2 * width), dtype=dtype)
-        if all(_alike(matrix, c, out, width) for c in pair):
-            return width
-    return 1
-
-
-def _alike(matrix: Array, columns: Array, out: Array, width: int) -> bool:
-    np.matmul(matrix, _blocks(columns, width), out=_blocks(out, width))
-    return bool((out == out[:, :1]).all())
 
 
 class Multilinear:
@@ -80,9 +56,7 @@ class Multilinear:
         left = int(np.prod(tensor.shape[: self._half]))
         self._matrix = np.ascontiguousarray(tensor.reshape(left, -1))
         self._transposed = np.ascontiguousarray(self._matrix.T)
-        rows, inner = self._matrix.shape
-        name = self.dtype.name
-        self._width = min(column_width(rows, inner, name), column_width(inner, rows, name))
+        self._plan = make_plan((self._matrix.shape, self._transposed.shape), self.dtype.name)
 
     def value_and_grad(self, theta: Array) -> tuple[Array, Array]:
         """Value `[N]` and gradient `[N, D, K]` at `theta[N, D, K]`; absent options get gradient 0."""
@@ -91,25 +65,23 @@ class Multilinear:
         grad = np.empty((n, self.D, self.K), dtype=self.dtype)
         for start in range(0, n, CHUNK):
             stop = min(start + CHUNK, n)
-            width = -(-(stop - start) // self._width) * self._width
-            columns = np.zeros((self.D, self.K, width), dtype=self.dtype)
-            columns[:, :, : stop - start] = theta[start:stop].transpose(1, 2, 0)
+            columns = np.zeros((self.D, self.K, self._plan.width(stop - start)), dtype=self.dtype)
+            used = slice(self._plan.margin, self._plan.margin + stop - start)
+            columns[:, :, used] = theta[start:stop].transpose(1, 2, 0)
             v, g = self._chunk(columns)
-            value[start:stop] = v[: stop - start]
-            grad[start:stop] = g[:, :, : stop - start].transpose(2, 0, 1)
+            value[start:stop] = v[used]
+            grad[start:stop] = g[:, :, used].transpose(2, 0, 1)
         return value, grad
 
     def _chunk(self, theta: Array) -> tuple[Array, Array]:
-        width, step = theta.shape[-1], self._width
+        width = theta.shape[-1]
         rows = [theta[d, :k] for d, k in enumerate(self.counts)]
         left, right = _prefixes(rows[: self._half]), _prefixes(rows[self._half :])
         u = np.empty((self._matrix.shape[0], width), dtype=self.dtype)
         v = np.empty((self._matrix.shape[1], width), dtype=self.dtype)
         b = right[-1] if right else np.ones((1, width), dtype=self.dtype)
-        # one matmul over strided views is one GEMM call a block of columns without a Python call each (0.45 against
-        # 0.57 us a column at width 16)
-        np.matmul(self._matrix, _blocks(b, step), out=_blocks(u, step))
-        np.matmul(self._transposed, _blocks(left[-1], step), out=_blocks(v, step))
+        self._plan.product(self._matrix, b, u)
+        self._plan.product(self._transposed, left[-1], v)
         grad = np.zeros((self.D, self.K, width), dtype=self.dtype)
         _leave_one_out(u, rows[: self._half], left, grad[: self._half])
         if right:
@@ -172,11 +144,6 @@ class Multilinear:
             rows[:, :, d] = 0
             out[:, d, :count] = rows
         return out
-
-
-def _blocks(x: Array, width: int) -> Array:
-    """A view `[n / width, rows, width]` of the columns of `x[rows, n]`."""
-    return x.reshape(len(x), -1, width).transpose(1, 0, 2)
 
 
 def _prefixes(rows: list[Array]) -> list[Array]:

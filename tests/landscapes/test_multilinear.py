@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasbench_sim.landscapes import Multilinear
-from nasbench_sim.landscapes.multilinear import column_width
+from nasbench_sim.landscapes.gemm import Plan, make_plan
 
 COUNTS = [(5,) * 6, (3, 2, 4), (4,), (2, 3, 2, 4, 1), (2, 2)]
 
@@ -90,13 +90,28 @@ def _batch(dtype: str, cache: dict[str, tuple] = {}) -> tuple:  # noqa: B006  (a
     return cache[dtype]
 
 
-def test_column_width_is_one_that_rounds_alike() -> None:
-    width = column_width(125, 125, "float32")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_plan_rounds_alike_at_every_place_and_in_every_size(dtype: str) -> None:
+    plan = make_plan(((125, 125), (125, 25)), dtype)
     random = np.random.default_rng(5)
-    matrix, column = random.random((125, 125), dtype=np.float32), random.random((125, 1), dtype=np.float32)
-    out = matrix @ column.repeat(width, axis=1)
-    assert (out == out[:, :1]).all()
-    assert width in (1, 8, 16, 32, 64)
+    matrix, column = random.random((125, 125)).astype(dtype), random.random((125, 1)).astype(dtype)
+    seen = set()
+    for used in (1, 5, 16, 100, 256, 300):
+        out = np.empty((125, plan.width(used)), dtype=dtype)
+        plan.product(matrix, column.repeat(plan.width(used), axis=1), out)
+        seen |= {c.tobytes() for c in np.ascontiguousarray(out[:, plan.margin : plan.margin + used].T)}
+    assert len(seen) == 1
+
+
+def test_every_plan_computes_the_product() -> None:
+    random = np.random.default_rng(6)
+    matrix = random.random((25, 125))
+    for plan in (Plan(0, 0), Plan(8, 0), Plan(0, 16), Plan(0, 1)):
+        columns = random.random((125, plan.width(50)))
+        out = np.empty((25, plan.width(50)))
+        plan.product(matrix, columns, out)
+        assert np.allclose(out, matrix @ columns, rtol=1e-13)
+        assert plan.width(50) >= 50 + 2 * plan.margin
 
 
 def test_non_finite_tensors_are_refused() -> None:
