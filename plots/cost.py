@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import FuncFormatter
 from threadpoolctl import threadpool_limits
 
 import nasbench_sim as nb
@@ -51,6 +52,8 @@ def main() -> None:
             print(method, [f"{n}: {s:.2f} s" for n, s in zip(STEPS, by_steps, strict=True)])
     left.set(xlabel="seeds", ylabel="time a step (ms)", title="one step, by seeds")
     right.set(xlabel="steps", ylabel="time (s)", title="256 seeds, by steps", xlim=(0, None), ylim=(0, None))
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     left.legend(frameon=False)
     for ax in (left, right):
         ax.grid(alpha=0.3)
