@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from nasbench_sim.errors import RunError
 from nasbench_sim.landscapes import LandscapeState
@@ -25,7 +23,7 @@ def save_checkpoint(path: Path, progress: Progress, *, digest: str, table_sha256
     with write_sealed(path, KIND) as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["spec"], file.attrs["table"], file.attrs["epoch"] = digest, table_sha256, progress.epoch
-        for name, array in _flatten(progress).items():
+        for name, array in flatten(progress).items():
             file.create_dataset(name, data=array, track_times=False)
 
 
@@ -54,7 +52,8 @@ def _group(flat: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {k.removeprefix(f"{prefix}/"): v for k, v in flat.items() if k.startswith(f"{prefix}/")}
 
 
-def _flatten(progress: Progress) -> dict[str, Any]:
+def flatten(progress: Progress) -> dict[str, Any]:
+    """Every array of a progress by its path in the file."""
     out: dict[str, Any] = {}
     for name, value in progress.state._asdict().items():
         if name != "slots":
@@ -64,12 +63,3 @@ def _flatten(progress: Progress) -> dict[str, Any]:
     out |= {f"history/{k}": v for k, v in progress.history.items()}
     out |= {f"members/{k}": v for k, v in progress.members.items()}
     return out
-
-
-def content_digest(progress: Progress) -> str:
-    """sha256 of every array of a progress: equal digests mean equal bits."""
-    digest = hashlib.sha256(str(progress.epoch).encode())
-    for name, value in sorted(_flatten(progress).items()):
-        array = np.ascontiguousarray(value)
-        digest.update(f"{name}{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()

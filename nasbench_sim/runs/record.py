@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 #: what a run records at the end of every epoch: name -> (unit, meaning)
 HISTORY: Mapping[str, tuple[str, str]] = {
-    "loss": ("error, fraction", "mean search loss of the epoch, as the searcher saw it"),
+    "loss": ("that of table['loss']", "mean search loss of the epoch, as the searcher saw it"),
     "skip_ratio": ("fraction of edges", "edges of the derived cell that are skip_connect"),
     "eigenvalue": ("1/alpha^2", "dominant eigenvalue max|lambda| of the Hessian of the search loss in alpha"),
     "entropy": ("nats", "mean entropy of the architecture distribution per decision"),
@@ -40,7 +40,8 @@ class Run:
     Attributes
     ----------
     spec: the specification.
-    table: what it ran on: name, sha256, remark, search_key, report_keys, best (the table's optimum by role).
+    table: what it ran on: name, sha256, remark, search_key, report_keys, best (the optimum by role), and `loss`:
+        what the search loss is, with its unit.
     seeds: int64 `[S]`.
     archs: int64 `[S, D]`, the derived cell of each seed after the last epoch.
     history: name -> float `[S, E]` for the names of `HISTORY`, plus `archs` int8 `[S, E, D]` and, for every role

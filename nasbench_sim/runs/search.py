@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from nasbench_sim.errors import RunError, SpecError
-from nasbench_sim.files import atomic_path
 from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.runs.plan import Plan, clear_checkpoints, make_parts, open_folder
 from nasbench_sim.runs.pool import Done, Job, run_jobs
@@ -103,7 +102,8 @@ def search_all(
         workers = 1 if sum(sizes) < SMALL else cores()
     if workers < 1:
         raise SpecError(f"workers is at least 1, got {workers}")
-    totals = [Batch(s, table, np.array(s.seeds[:1])).epochs for s in specs]  # raises for impossible specifications
+    batches = [Batch(s, table, np.array(s.seeds[:1])) for s in specs]  # raises for impossible specifications
+    totals = [batch.epochs for batch in batches]
     jobs: list[Job] = []
     plans: list[Plan] = []
     resumed = [resume] * len(specs) if isinstance(resume, bool) else resume
@@ -128,7 +128,11 @@ def search_all(
         parts[done.part] = done
         if len(parts) == len(plans[done.run].parts):
             ordered = [parts[i] for i in range(len(parts))]
-            run = _assemble(plans[done.run], table, ordered)
+            about = {
+                **describe_table(table, plans[done.run].spec.dataset),
+                "loss": batches[done.run].landscape.loss_name,
+            }
+            run = _assemble(plans[done.run], about, ordered)
             folder = folders[done.run]
             if folder is not None:
                 run.save(folder)
@@ -137,13 +141,13 @@ def search_all(
             collected[done.run] = {}
 
 
-def _assemble(plan: Plan, table: Table, parts: Sequence[Done]) -> Run:
+def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done]) -> Run:
     progresses: list[Progress] = [d.progress for d in parts if d.progress is not None]
     history = {name: np.concatenate([p.history[name] for p in progresses]) for name in progresses[0].history}
     members = {name: np.concatenate([p.members[name] for p in progresses]) for name in progresses[0].members}
     return Run(
         spec=plan.spec,
-        table=describe_table(table, plan.spec.dataset),
+        table=about,
         seeds=np.array(plan.spec.seeds, dtype=np.int64),
         archs=history["archs"][:, -1].astype(np.int64),
         history=history,
@@ -152,9 +156,3 @@ def _assemble(plan: Plan, table: Table, parts: Sequence[Done]) -> Run:
         seconds=sum(d.seconds for d in parts),
         versions=versions(),
     )
-
-
-def write_spec(spec: RunSpec, path: Path) -> None:
-    """Write a specification as JSON, to be run again with `nasbench-sim search --spec`."""
-    with atomic_path(path) as part:
-        part.write_text(spec.model_dump_json(indent=1) + "\n")
