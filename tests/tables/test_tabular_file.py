@@ -209,7 +209,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
 
     (tmp_path / "a.parquet").write_bytes(b"")
     monkeypatch.setattr(builtins, "__import__", no_pyarrow)
-    with pytest.raises(TableError, match=r"pip install 'nasbench-sim\[parquet\]'"):
+    with pytest.raises(TableError, match=r"pip install 'pyarrow>=17'"):
         read_tabular(tmp_path / "a.parquet", Mapped({"val": VALID}, "percent"), name="mine", space="nb201")
 
 
