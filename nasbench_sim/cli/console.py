@@ -83,11 +83,16 @@ def check_folder_options(out: Path | None, *, resume: bool, overwrite: bool) -> 
 
 
 @contextmanager
-def epoch_bar(show: bool = True) -> Iterator[Any]:
-    """A progress bar over epochs on a terminal, nothing in a pipe; yields a function of [(done, total)]."""
-    out = Console(stderr=True)
-    if not (show and out.is_terminal):
-        yield lambda ticks: None
+def epoch_bar(show: bool = True) -> Iterator[tuple[Any, Any]]:
+    """A progress bar over epochs on a terminal, nothing in a pipe.
+
+    Yields `tick`, a function of [(done, total)], and `say`, which prints a line of output above the bar: where both go
+    to one terminal only the bar's own console can do that. The bar is on standard error when the output is in a pipe.
+    """
+    out = console()
+    where = out if out.is_terminal else console(stderr=True)
+    if not (show and where.is_terminal):
+        yield (lambda ticks: None), out.print
         return
     columns = (
         TextColumn("{task.description}"),
@@ -97,10 +102,10 @@ def epoch_bar(show: bool = True) -> Iterator[Any]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=out, transient=True) as bar:
+    with Progress(*columns, console=where, transient=True) as bar:
         task = bar.add_task("searching", total=None)
 
         def tick(ticks: Sequence[tuple[int, int]]) -> None:
             bar.update(task, completed=sum(d for d, _ in ticks), total=sum(t for _, t in ticks))
 
-        yield tick
+        yield tick, out.print

@@ -74,7 +74,7 @@ def reproduce(
         say.print(f"{len(specs)} runs of {len(specs[0].seeds)} seeds on {opened.name}, {dataset}; into {folder}")
         if opened.remark:
             say.print(f"Note: {opened.remark}")
-    with epoch_bar(not as_json) as tick:
+    with epoch_bar(not as_json) as (tick, tell):
         for i, run in search_all(
             [specs[i] for i in pending],
             opened,
@@ -86,7 +86,7 @@ def reproduce(
         ):
             finished[pending[i]] = run
             if not as_json:
-                say.print(one_line(run))
+                tell(one_line(run))
     order = sorted(finished, key=lambda i: (LANDSCAPES.index(specs[i].landscape), specs[i].method))
     runs = [finished[i] for i in order]
     _look(runs, folder, as_json, began)

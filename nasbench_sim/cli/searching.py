@@ -54,7 +54,7 @@ def search(
         steps_per_epoch=steps_per_epoch,
         dtype=dtype,
     )
-    with epoch_bar(not as_json) as tick:
+    with epoch_bar(not as_json) as (tick, _):
         results = search_all(
             [spec], opened, folders=[out], on_tick=tick, resume=resume, overwrite=overwrite, workers=workers
         )
