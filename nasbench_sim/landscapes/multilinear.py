@@ -93,8 +93,8 @@ class Multilinear:
     def two_point(self, options: Array, own: Array, other: Array) -> Array:
         """Value `[N]` where decision d is `options[N, D]` with weight `own[N, D]`, else `other[D]`.
 
-        The sum over the 2^D combinations, gathered from the tensor: 64 gathers on NB201, 10 times cheaper than the
-        GEMM for a distribution that has two points a decision.
+        The sum over the 2^D combinations, gathered from the tensor: 64 gathers on NB201 (PARSEC on shared weights:
+        7.4 us a seed-step, against 33 us through the GEMM).
         """
         out = np.empty(len(options), dtype=self.dtype)
         for i in range(0, len(options), GATHER):
@@ -167,7 +167,7 @@ def _leave_one_out(x: Array, rows: list[Array], prefixes: list[Array], grad: Arr
 def over_options(x: Array) -> Array:
     """Sum over the last axis, `[..., K] -> [..., K=1]`, in a fixed order.
 
-    K strided adds: 7 times faster than `sum(axis=-1)` for K = 5, where NumPy pays a loop set-up a row.
+    K strided adds: 3 times faster than `sum(axis=-1)` for K = 5, where NumPy pays a loop set-up a row.
     """
     out = x[..., 0]
     for k in range(1, x.shape[-1]):
