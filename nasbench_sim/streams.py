@@ -97,7 +97,7 @@ def _to_uniform(raw: npt.NDArray[np.uint64]) -> Floats:
 def _to_normal(raw: npt.NDArray[np.uint64]) -> Floats:
     """Two normals from each word by Box & Muller (1958).
 
-    7 ns each with drawing and layout, where NumPy's float32 ziggurat alone takes 10 to 13.
+    4.5 ns each with drawing and layout, where NumPy's float32 ziggurat takes 11 (tests/benchmarks/test_parts_bench.py).
     Uniforms of 24 bits, shifted by half a step so that the logarithm is finite; |x| stays below 5.9.
     """
     uniform = _to_uniform(raw)

@@ -5,7 +5,8 @@ for Haswell does: in a call of 24 columns or more the first 8 and the last 8 dif
 its AVX-512 and float64 kernels treat all columns alike. So equal columns are fed in, and what comes out unequal is kept
 out of use: by a margin of unused columns at both ends, or, where no margin helps, by calls of a few columns each.
 
-Value and gradient of a seed on NB201 take 1.06 us with a margin of 8 and 1.46 us in blocks of 16 columns.
+Value and gradient of a seed on NB201 take 0.99 us with a margin of 8 and 1.36 us in blocks of 16 columns
+(tests/benchmarks/test_parts_bench.py).
 """
 
 from __future__ import annotations

@@ -25,8 +25,10 @@ import numpy.typing as npt
 
 from nasbench_sim.landscapes.gemm import make_plan
 
-CHUNK = 256  # seeds that go through together: 125 x 256 float32 = 128 KB, in L2 (1,024 seeds: 1.8 times slower)
-GATHER = 1024  # rows of a two-point sum at a time (PARSEC: 7.4 us a seed-step; 128 rows: 17.6; all at once: 7.5)
+# seeds that go through together: 125 x 256 float32 = 128 KB, in L2 (1,024 seeds: twice as slow); a larger chunk also
+# needs larger sizes tried in gemm.py, for at 1,024 columns BLAS rounds differently again
+CHUNK = 256
+GATHER = 1024  # cells of a two-point sum at a time (128: 4 times slower)
 
 Array = npt.NDArray[Any]
 
@@ -93,8 +95,8 @@ class Multilinear:
     def two_point(self, options: Array, own: Array, other: Array) -> Array:
         """Value `[N]` where decision d is `options[N, D]` with weight `own[N, D]`, else `other[D]`.
 
-        The sum over the 2^D combinations, gathered from the tensor: 64 gathers on NB201 (PARSEC on shared weights:
-        7.4 us a seed-step, against 33 us through the GEMM).
+        The sum over the 2^D combinations, gathered from the tensor: 64 gathers on NB201, 0.17 us a cell
+        against 1.0 us through the GEMM (tests/benchmarks/test_parts_bench.py, as all figures of this file).
         """
         out = np.empty(len(options), dtype=self.dtype)
         for i in range(0, len(options), GATHER):
@@ -167,7 +169,7 @@ def _leave_one_out(x: Array, rows: list[Array], prefixes: list[Array], grad: Arr
 def over_options(x: Array) -> Array:
     """Sum over the last axis, `[..., K] -> [..., K=1]`, in a fixed order.
 
-    K strided adds: 3 times faster than `sum(axis=-1)` for K = 5, where NumPy pays a loop set-up a row.
+    K strided adds: 5 times faster than `sum(axis=-1)` for K = 5, where NumPy pays a loop set-up a row.
     """
     out = x[..., 0]
     for k in range(1, x.shape[-1]):

@@ -9,7 +9,7 @@ import pytest
 
 from nasbench_sim.searchers import methods
 from nasbench_sim.searchers.base import concatenate, rows
-from tests.searchers.helpers import HORIZON, LANDSCAPES, NAMES, SPACE, leaves, make, run, same
+from tests.searchers.helpers import HORIZON, LANDSCAPES, NAMES, SPACE, TABLE, leaves, make, run, same
 
 SEEDS = np.array([11, 3, 7, 2**40, 0, 5, 8, 13, 21])
 each = pytest.mark.parametrize("name", NAMES)
@@ -105,7 +105,7 @@ def test_different_seeds_search_differently(name: str) -> None:
 def test_float64_runs(name: str) -> None:
     land = LANDSCAPES["tabular"]
     wide = type(land)(
-        __import__("tests.searchers.helpers", fromlist=["TABLE"]).TABLE,
+        TABLE,
         dataset="cifar10",
         split="valid",
         epochs=200,
