@@ -29,7 +29,9 @@ def reproduce(
         str, typer.Option(help="A table's name or .h5 file; default: nb201 if imported, else nb201-analog.")
     ] = "",
     dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or ImageNet16-120.")] = "cifar10",
-    method: Annotated[list[str] | None, typer.Option(help="Only this method; repeatable. Default: all.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this method; repeatable. Default: the headline ones.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="A number (200), a range (0:200) or a list (1,2,5).")] = "200",
     epochs: Annotated[int, typer.Option(help="Search epochs.")] = 50,
     steps_per_epoch: Annotated[int, typer.Option(help="Architecture steps an epoch (391 = 25,000 / 64).")] = 391,
@@ -109,7 +111,7 @@ def _names(asked: list[str] | None) -> list[str]:
     for name in asked or []:
         if name not in known:
             raise SpecError(unknown("method", name, known))
-    return list(dict.fromkeys(asked or known))
+    return list(dict.fromkeys(asked or (name for name, recipe in methods().items() if recipe.headline)))
 
 
 def in_good_order(specs: list[RunSpec]) -> list[RunSpec]:

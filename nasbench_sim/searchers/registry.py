@@ -10,14 +10,16 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from nasbench_sim.errors import SpecError, unknown
-from nasbench_sim.searchers.base import Searcher
 
-Factory = Callable[..., Searcher]
+#: a method's kind: what it looks at, hence what it is run on and which table of contract tests it passes
+Family = Literal["differentiable", "sampling", "training-free", "black-box", "multi-objective", "ensemble"]
+FAMILIES: tuple[str, ...] = get_args(Family)
+Factory = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Recipe:
     `factory(**parameters)` makes the searcher; `paper`, `equation`, `deviations` and `unknowns` (what the paper does
     not state, hence a named parameter with a declared default) are shown by `methods show`. `test_params` shrink the
     method for the contract tests; `work` is its time a step relative to DARTS, used to order runs, never to decide
-    numbers.
+    numbers. `headline`: one of the few that `reproduce` runs where nothing else is asked for.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Recipe:
     unknowns: tuple[str, ...] = ()
     test_params: Mapping[str, Any] = field(default_factory=dict)
     work: float = 1.0
+    family: Family = "differentiable"
+    headline: bool = False
 
     @property
     def summary(self) -> str:
@@ -50,7 +54,7 @@ class Recipe:
         """Parameter -> default."""
         return {p.name: p.default for p in inspect.signature(self.factory).parameters.values()}
 
-    def make(self, **params: Any) -> Searcher:
+    def make(self, **params: Any) -> Any:
         """The searcher; unknown parameters and impossible values raise `SpecError`."""
         for name in params:
             if name not in self.parameters:
@@ -71,6 +75,7 @@ class Recipe:
         """Everything about the method as plain data."""
         return {
             "name": self.name,
+            "family": self.family,
             "title": self.title,
             "paper": self.paper,
             "equation": self.equation,

@@ -15,7 +15,7 @@ LANDSCAPES: dict[str, Landscape] = {
     "tabular": TabularLandscape(TABLE, **VALID._asdict()),
     "shared": SharedWeightsLandscape(TABLE, **VALID._asdict(), params=PARAMS),
 }
-NAMES = sorted(methods())
+NAMES = sorted(n for n, r in methods().items() if r.family in ("differentiable", "sampling", "training-free"))
 
 
 def make(name: str) -> Searcher:

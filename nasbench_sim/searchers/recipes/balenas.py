@@ -14,6 +14,7 @@ from nasbench_sim.searchers.updates import VAdam
 
 @register(
     name="balenas",
+    headline=True,
     title="BaLeNAS (first order)",
     paper="Zhang et al., BaLeNAS: Differentiable Architecture Search via the Bayesian Learning Rule, CVPR 2022 "
     "(arXiv 2111.13204); optimiser: Khan et al., VAdam, ICML 2018 (arXiv 1806.04854)",

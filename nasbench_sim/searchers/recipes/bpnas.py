@@ -15,6 +15,7 @@ from nasbench_sim.searchers.updates import SGD, Adam
 
 @register(
     name="bpnas",
+    headline=True,
     title="BPNAS",
     paper="Chang, Samaddar & Madireddy, BPNAS: Bayesian Progressive Neural Architecture Search, ICML 2024 workshop "
     "Differentiable Almost Everything (slides; no paper text or code is public)",

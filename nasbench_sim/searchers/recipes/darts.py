@@ -11,6 +11,7 @@ from nasbench_sim.searchers.updates import Adam
 
 @register(
     name="darts",
+    headline=True,
     title="DARTS (first order)",
     paper="Liu, Simonyan & Yang, DARTS: Differentiable Architecture Search, ICLR 2019 (arXiv 1806.09055)",
     equation="theta = softmax(alpha); alpha <- Adam(dL_val/dalpha) with xi = 0 (section 2.3)",

@@ -12,6 +12,7 @@ from nasbench_sim.searchers.updates import Adam
 
 @register(
     name="parsec",
+    headline=True,
     title="PARSEC",
     paper="Casale, Gordon & Fusi, Probabilistic Neural Architecture Search, 2019 (arXiv 1902.05116)",
     equation="omega_k ~ p(y | X, v, cell_k), cell_k ~ prod Cat(pi); grad_pi = sum_k omega_k grad log p(cell_k | pi) "

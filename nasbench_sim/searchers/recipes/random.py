@@ -9,6 +9,8 @@ from nasbench_sim.searchers.registry import register
 
 @register(
     name="random",
+    family="sampling",
+    headline=True,
     title="Random sampling",
     paper="Li & Talwalkar, Random search and reproducibility for NAS, UAI 2019 (arXiv 1902.07638)",
     equation="argmin of the landscape's loss over n uniform cells; shared weights under uniform usage (RSPS)",
