@@ -18,7 +18,8 @@ from nasbench_sim.tables.table import Table
 
 def make_searcher(spec: RunSpec) -> Searcher:
     """The method of a specification; raises `SpecError` for unknown names and impossible parameters."""
-    return get_method(spec.method).make(**spec.params)
+    searcher: Searcher = get_method(spec.method).make(**spec.params)
+    return searcher
 
 
 def make_landscape(spec: RunSpec, table: Table) -> Landscape:
