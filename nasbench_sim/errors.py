@@ -36,10 +36,6 @@ class RunError(UserError, RuntimeError):
     """An output folder or record that cannot be used: occupied, unwritable, full, or made from another table."""
 
 
-class SearchDiverged(RunError):
-    """A search whose loss stopped being finite; names the seeds and the step."""
-
-
 def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     """One line for an unknown name: what was asked, the nearest known one, and all known ones.
 

@@ -9,6 +9,7 @@ import typer
 
 from nasbench_sim.cli.console import Json, check_folder_options, console, epoch_bar, print_json, seed_list, settings
 from nasbench_sim.runs import Run, make_spec, search_all
+from nasbench_sim.runs.problem import default_landscape
 from nasbench_sim.tables.catalogue import best_table_name, open_table
 
 
@@ -19,8 +20,12 @@ def search(
     ] = "",
     dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or ImageNet16-120.")] = "cifar10",
     landscape: Annotated[
-        str, typer.Option(help="shared (modelled weight sharing) or tabular (exact, no noise).")
-    ] = "shared",
+        str,
+        typer.Option(
+            help="shared (modelled weight sharing), tabular (exact, no noise) or evaluations (cells trained one after "
+            "another); default: the method's own."
+        ),
+    ] = "",
     seeds: Annotated[str, typer.Option(help="A number (200), a range (0:200) or a list (1,2,5).")] = "200",
     epochs: Annotated[int, typer.Option(help="Search epochs.")] = 50,
     steps_per_epoch: Annotated[int, typer.Option(help="Architecture steps an epoch (391 = 25,000 / 64).")] = 391,
@@ -31,6 +36,11 @@ def search(
         list[str] | None, typer.Option(help="A parameter of the shared landscape, name=value; repeatable.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    budget: Annotated[float | None, typer.Option(help="Simulated seconds of a black-box search.")] = None,
+    penalty: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric of the table and its weight in the loss, name=weight; repeatable."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints and the record; default: keep nothing.")
     ] = None,
@@ -47,12 +57,14 @@ def search(
         params=settings(set_ or [], "--set"),
         table=opened.name,
         dataset=dataset,
-        landscape=landscape,
+        landscape=landscape or default_landscape(method),
         landscape_params=settings(landscape_set or [], "--landscape-set"),
         seeds=seed_list(seeds),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         dtype=dtype,
+        budget=budget,
+        penalty=settings(penalty or [], "--penalty"),
     )
     with epoch_bar(not as_json) as (tick, _):
         results = search_all(
@@ -75,11 +87,12 @@ def one_line(run: Run) -> str:
     The seconds are those of computing, summed over processes.
     """
     summary: dict[str, Any] = run.summary()
+    head = f"{run.spec.method}, {run.spec.landscape}, {run.spec.dataset}, {len(run.seeds)} seeds"
+    lost = f", {summary['failed']} FAILED" if summary["failed"] else ""
+    if summary["failed"] == summary["n"]:
+        return f"{head}{lost}: alpha is no longer finite; lower the learning rate ({run.seconds:.1f} s)"
     scores = ", ".join(
         f"{role} {summary[role]['mean']:.2f} +- {summary[role]['sd']:.2f}" for role in run.table["report_keys"]
     )
-    skips = float(run.history["skip_ratio"][:, -1].mean())
-    return (
-        f"{run.spec.method}, {run.spec.landscape}, {run.spec.dataset}, {len(run.seeds)} seeds: {scores} %, "
-        f"skip ratio {skips:.2f} ({run.seconds:.1f} s)"
-    )
+    skips = float(run.history["skip_ratio"][~run.failed, -1].mean())
+    return f"{head}{lost}: {scores} %, skip ratio {skips:.2f} ({run.seconds:.1f} s)"

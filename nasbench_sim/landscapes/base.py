@@ -69,11 +69,30 @@ class Landscape(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64: the type of every array returned."""
 
+    @property
+    def offers(self) -> frozenset[str]:
+        """What there is beside a loss and its gradient: `weights` (shared weights that learn)."""
+
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """Fresh shared weights for `seeds[S]`."""
 
-    def loss_and_grad(self, state: LandscapeState | None, theta: Array) -> tuple[Array, Array]:
-        """Expected validation loss `[S]` (or `[S, M]`) and its gradient in theta, as one mini-batch shows them."""
+    def loss_and_grad(
+        self, state: LandscapeState | None, theta: Array, *, discrete: bool = False
+    ) -> tuple[Array, Array]:
+        """Expected validation loss `[S]` (or `[S, M]`) and its gradient in theta, as one mini-batch shows them.
+
+        `discrete=True`: `theta` holds the gates of single cells, whose `none` edges pass nothing, as in `arch_loss`;
+        otherwise it is a mixture that runs all options at once.
+        """
+
+    def unrolled(self, state: LandscapeState | None, theta: Array, xi: float) -> tuple[Array, Array]:
+        """Loss and *total* gradient in theta after one virtual weight step of `xi` times the learning rate at theta.
+
+        d/dtheta L(theta, w - xi lr grad_w L_train(theta, w)), DARTS eq. 7. Only where `offers` has `weights`.
+        """
+
+    def proxy(self, name: str, archs: Array, *, dataset: str | None = None) -> Array:
+        """Zero-cost proxy `[S, M]` of `archs[S, M, D]`, NaN where it was never computed; default data set: its own."""
 
     def arch_loss(self, state: LandscapeState | None, archs: Array, *, batch: bool = False) -> Array:
         """Loss `[S, M]` of discrete architectures `archs[S, M, D]` under the shared weights.

@@ -102,6 +102,7 @@ class SharedWeightsLandscape:
     """
 
     loss_name = "modelled validation loss (nats)"
+    offers = frozenset({"weights"})
 
     def __init__(
         self,
@@ -159,42 +160,79 @@ class SharedWeightsLandscape:
         """Untrained shared weights for `seeds[S]`."""
         return fresh_state(self.space, seeds, horizon, self.dtype)
 
-    def _own(self, state: LandscapeState) -> Array:
-        """Share `[S, D, K]` of an option's weight that acts as itself: its maturity; 0 for `none` ("absent")."""
-        return np.where(self.space.none, self._as(0), state.maturity)
+    def _own(self, state: LandscapeState, discrete: bool = False) -> Array:
+        """Share `[S, D, K]` of an option's weight that acts as itself: its maturity.
+
+        `none` acts as "absent" in a mixture (share 0), and as itself where it is the one option of an edge.
+        """
+        return state.maturity if discrete else np.where(self.space.none, self._as(0), state.maturity)
 
     def effective(self, state: LandscapeState, theta: Array) -> Array:
         """`theta_eff[..., D, K]`: what the supernet behaves like; rows still sum to what they did."""
         own = self._own(state)
-        kept = theta * (own if theta.ndim == 3 else own[:, None])
+        return self._blend(theta, own if theta.ndim == 3 else own[:, None])
+
+    def _blend(self, theta: Array, own: Array) -> Array:
+        kept = theta * own
         return np.asarray(kept + over_options(theta - kept) * self._absent)
 
-    def _tilt(self, state: LandscapeState) -> Array:
+    def _tilt(self, progress: Array) -> Array:
         """The linear part of the noise-free gradient, `[S, D, K]`."""
-        grown = np.maximum(state.progress - self._as(self.params.onset), 0)
+        grown = np.maximum(progress - self._as(self.params.onset), 0)
         return np.asarray(-grown[:, None, None] * self._preference)
 
-    def _exact(self, state: LandscapeState, theta: Array) -> tuple[Array, Array]:
-        loss, g = self.table_landscape.loss_and_grad(None, self.effective(state, theta))
+    def _exact(self, theta: Array, own: Array, tilt: Array, moves: Array | None = None) -> tuple[Array, Array]:
+        """Noise-free loss and gradient at `theta[..., D, K]`, shares `own` and slope `tilt` of the same rank.
+
+        `moves` = d own / d theta (element-wise) makes it the total gradient.
+        """
+        loss, g = self.table_landscape.loss_and_grad(None, self._blend(theta, own))
         scale = self._as(self.params.scale)
-        own, tilt = self._own(state), self._tilt(state)
-        if theta.ndim == 4:
-            own, tilt = own[:, None], tilt[:, None]
         # chain rule through theta_eff: an option's own share follows its own slope, the rest that of "absent"
         absent = over_options(g * self._absent)
-        grad = scale * (absent + own * (g - absent)) + tilt
+        inner = absent + own * (g - absent)
+        if moves is not None:
+            inner = inner + theta * (g - absent) * moves
         linear = over_options(over_options(tilt * theta)[..., 0])[..., 0]
-        return scale * loss + linear, grad
+        return scale * loss + linear, scale * inner + tilt
 
-    def loss_and_grad(self, state: LandscapeState | None, theta: Array) -> tuple[Array, Array]:
+    def _at(self, state: LandscapeState, theta: Array, discrete: bool = False) -> tuple[Array, Array]:
+        own, tilt = self._own(state, discrete), self._tilt(state.progress)
+        if theta.ndim == 4:
+            own, tilt = own[:, None], tilt[:, None]
+        return self._exact(theta, own, tilt)
+
+    def loss_and_grad(
+        self, state: LandscapeState | None, theta: Array, *, discrete: bool = False
+    ) -> tuple[Array, Array]:
         """Loss `[S]` or `[S, M]` (noise-free) and the gradient of this step's mini-batch.
 
         The M draws of a seed share one mini-batch, hence one noise.
         """
         state = _needed(state)
-        loss, grad = self._exact(state, theta)
+        return self._with_noise(state, theta, self._at(state, theta, discrete))
+
+    def _with_noise(self, state: LandscapeState, theta: Array, exact: tuple[Array, Array]) -> tuple[Array, Array]:
         noise = self._batch_noise(state)
-        return loss, grad + (noise if theta.ndim == 3 else noise[:, None])
+        return exact[0], exact[1] + (noise if theta.ndim == 3 else noise[:, None])
+
+    def unrolled(self, state: LandscapeState | None, theta: Array, xi: float) -> tuple[Array, Array]:
+        """Loss and total gradient after one virtual weight step at theta: through dm/dtheta = xi rate lr (1 - m).
+
+        With m' = m + xi rate lr theta (1 - m): dL/dtheta + dL/dm' dm'/dtheta. Training progress does not depend on
+        theta. Each of M draws takes a virtual step of its own; all see one mini-batch.
+        """
+        state = _needed(state)
+        rate = np.minimum(self._rate * self._as(xi * self._lr(state, 0)), 1)
+        moves = np.where(self.space.none, self._as(0), rate * (1 - state.maturity))
+        own, tilt = self._own(state), self._tilt(self._progressed(state))
+        if theta.ndim == 4:
+            moves, own, tilt = moves[:, None], own[:, None], tilt[:, None]
+        return self._with_noise(state, theta, self._exact(theta, own + moves * theta, tilt, moves))
+
+    def proxy(self, name: str, archs: Array, *, dataset: str | None = None) -> Array:
+        """Proxy scores of the table, see `TabularLandscape.proxy`."""
+        return self.table_landscape.proxy(name, archs, dataset=dataset)
 
     def _batch_noise(self, state: LandscapeState) -> Array:
         streams, shape = self._streams(state.seeds), (self.space.D, self.space.K)
@@ -207,7 +245,7 @@ class SharedWeightsLandscape:
 
     def gradient(self, state: LandscapeState | None, theta: Array) -> Array:
         """Noise-free gradient `[S, D, K]`, without this seed's idiosyncrasy."""
-        return self._exact(_needed(state), theta)[1]
+        return self._at(_needed(state), theta)[1]
 
     def hessian(self, state: LandscapeState | None, theta: Array) -> Array:
         """Hessian `[S, D*K, D*K]` in theta of the noise-free loss: scale * J^T H_T J with J = d theta_eff/d theta."""
@@ -231,7 +269,7 @@ class SharedWeightsLandscape:
         own = state.maturity[seed, decision, archs]  # 1 for `none`, as for every option without weights
         absent = self.space.counts  # the number of the option "absent" in the extended tensor
         error = self._extended.two_point(archs.reshape(n * m, d), own.reshape(n * m, d), absent).reshape(n, m)
-        linear = self._tilt(state)
+        linear = self._tilt(state.progress)
         if batch:
             linear = linear + self._batch_noise(state)
         out: Array = self._as(self.params.scale) * error
@@ -244,16 +282,23 @@ class SharedWeightsLandscape:
 
         The explicit Euler step of the model's equations, once a weight step; after the horizon lr stays at lr_min.
         """
-        maturity, progress, p = state.maturity, state.progress, self.params
-        horizon = state.horizon
+        maturity, progress = state.maturity, state.progress
         for i in range(steps):
-            t = min((int(state.step[0]) + i) / horizon.steps, 1.0)
-            lr = p.lr_min + 0.5 * (p.lr_max - p.lr_min) * (1 + np.cos(np.pi * t))
-            rate = np.minimum(self._rate * self._as(lr), 1)
+            rate = np.minimum(self._rate * self._as(self._lr(state, i)), 1)
             maturity = maturity + rate * usage * (1 - maturity)
-            gain = self._as(p.rate_progress / horizon.steps_per_epoch)
-            progress = progress + gain * (1 - progress) ** 2
+            progress = self._progressed(state._replace(progress=progress))
         return state._replace(step=state.step + steps, maturity=maturity, progress=progress)
+
+    def _lr(self, state: LandscapeState, ahead: int) -> float:
+        """Cosine schedule of the shared weights, `ahead` steps from now."""
+        p = self.params
+        t = min((int(state.step[0]) + ahead) / state.horizon.steps, 1.0)
+        return float(p.lr_min + 0.5 * (p.lr_max - p.lr_min) * (1 + np.cos(np.pi * t)))
+
+    def _progressed(self, state: LandscapeState) -> Array:
+        """Training progress `[S]` one weight step on."""
+        gain = self._as(self.params.rate_progress / state.horizon.steps_per_epoch)
+        return np.asarray(state.progress + gain * (1 - state.progress) ** 2)
 
 
 def _needed(state: LandscapeState | None) -> LandscapeState:

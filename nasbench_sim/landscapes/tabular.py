@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.base import Horizon, LandscapeState, fresh_state
 from nasbench_sim.landscapes.multilinear import Multilinear
 from nasbench_sim.tables.table import Epochs, Seed, Table
@@ -40,6 +41,7 @@ class TabularLandscape:
     """
 
     loss_name = "error (fraction)"
+    offers: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class TabularLandscape:
         values = table.values(dataset=dataset, split=split, epochs=epochs, seed=seed)
         error = 1.0 - values.astype(np.float64)[self.space.rank] / 100.0
         self._flat = error.astype(self.dtype)
+        self._table, self._dataset = table, dataset
         self._form = Multilinear(self.tensor)
 
     @property
@@ -67,11 +70,25 @@ class TabularLandscape:
         """State for `seeds[S]`: only the step counter moves."""
         return fresh_state(self.space, seeds, horizon, self.dtype)
 
-    def loss_and_grad(self, state: LandscapeState | None, theta: Array) -> tuple[Array, Array]:
-        """Exact loss `[...]` and gradient `[..., D, K]` at `theta[..., D, K]`; `state` is not looked at."""
+    def loss_and_grad(
+        self, state: LandscapeState | None, theta: Array, *, discrete: bool = False
+    ) -> tuple[Array, Array]:
+        """Exact loss `[...]` and gradient `[..., D, K]` at `theta[..., D, K]`; `state` is not looked at.
+
+        A mixture's loss is the expectation over its cells, so that gates of a single cell are no special case.
+        """
         lead = theta.shape[:-2]
         loss, grad = self._form.value_and_grad(theta.reshape(-1, *theta.shape[-2:]))
         return loss.reshape(lead), grad.reshape(theta.shape)
+
+    def unrolled(self, state: LandscapeState | None, theta: Array, xi: float) -> tuple[Array, Array]:
+        """Raises `SpecError`: a table has no weights to unroll."""
+        raise SpecError("a second-order gradient goes through shared weights, and a plain table has none")
+
+    def proxy(self, name: str, archs: Array, *, dataset: str | None = None) -> Array:
+        """Proxy scores `[S, M]` of `archs[S, M, D]`; NaN where never computed. Raises `NotMeasured`."""
+        column = self._table.proxy(name, dataset=dataset or self._dataset)
+        return np.asarray(column[self.space.rank][archs @ self.space.radix])
 
     def gradient(self, state: LandscapeState | None, theta: Array) -> Array:
         """Exact gradient `[S, D, K]`."""

@@ -40,7 +40,8 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>|&#])")
 class ComparisonRow:
     """One accuracy of one run beside one published number.
 
-    Accuracies in percent, sd with n - 1. `sd` is None for one seed; `their_*` are None where nothing was published.
+    Accuracies in percent, sd with n - 1, over the `n` searches that did not fail; `failed` diverged and are in no mean
+    (`mean` is NaN where all did). `sd` is None for one seed; `their_*` are None where nothing was published.
     `inside` tells whether our mean lies within their mean ± 2 sd, None where that is not to be judged. `source` is
     the paper and table of every published row with this number, `notes` what a reader must know about the pair.
     """
@@ -53,6 +54,7 @@ class ComparisonRow:
     mean: float
     sd: float | None
     n: int
+    failed: int
     their_label: str
     their_mean: float | None
     their_sd: float | None
@@ -96,7 +98,8 @@ class Comparison:
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as plain data (for JSON), with `verdict`."""
-        return [{**asdict(row), "notes": list(row.notes), "verdict": row.verdict} for row in self.rows]
+        plain = [{**asdict(row), "notes": list(row.notes), "verdict": row.verdict} for row in self.rows]
+        return [{k: None if v != v else v for k, v in row.items()} for row in plain]  # JSON has no NaN
 
     def to_terminal(self, width: int = 120) -> RichTable:
         """A table for `rich.print`; footnotes in its caption. Names are shown as they are, never as rich markup.
@@ -166,15 +169,16 @@ def judge(mean: float, score: Score) -> bool:
 
 
 def _rows(run: Run, label: str, role: str) -> list[ComparisonRow]:
-    values = np.asarray(run.final(role), dtype=np.float64)
+    values = np.asarray(run.final(role)[~run.failed], dtype=np.float64)
     n = len(values)
     shared = {
         "method": label,
         **panel_of(run)._asdict(),
         "role": role,
-        "mean": float(values.mean()),
+        "mean": float(values.mean()) if n else math.nan,
         "sd": float(values.std(ddof=1)) if n > 1 else None,
         "n": n,
+        "failed": int(run.failed.sum()),
     }
     common = _common_notes(run)
     found: list[PublishedRow] = []
@@ -211,7 +215,7 @@ def _pair(
             "this table's accuracy is another training of the cells than the papers report: for orientation, not judged"
         )
     else:
-        inside = judge(shared["mean"], score)
+        inside = None if math.isnan(shared["mean"]) else judge(shared["mean"], score)
         if not score.sd:
             notes.append("their sd is 0 or not printed: inside means equal to within rounding (0.005)")
     if score.corrected is not None:
@@ -260,6 +264,11 @@ def _common_notes(run: Run) -> tuple[str, ...]:
     notes = [clean(run.table.get("remark", ""))]
     if run.spec.landscape == "tabular":
         notes.append("tabular landscape: the exact expectation over the table, without weight-sharing error: a control")
+    failed = int(run.failed.sum())
+    if failed:
+        notes.append(
+            f"{failed} of {len(run.seeds)} searches diverged (alpha no longer finite): in no mean, kept in the record"
+        )
     if len(run.seeds) == 1:
         notes.append("one seed: ours has no sd")
     return tuple(note for note in notes if note)
@@ -278,6 +287,8 @@ def _preamble(landscapes: Iterable[str]) -> str:
 
 
 def _score(mean: float, sd: float | None, n: int | None) -> str:
+    if math.isnan(mean):
+        return "all failed"
     spread = "" if sd is None else f" ± {sd:.2f}"
     return f"{mean:.2f}{spread} (n={'?' if n is None else f'{n:,}'})"
 

@@ -50,7 +50,7 @@ def plot_final(runs: Sequence[Run], figure: Figure | None = None) -> Figure:
             dress(ax, cell, x=cell.quantity, width=min(56, int((PANEL_WIDTH - 0.1 - 0.07 * longest) / 0.072)))
             ax.set_ylabel("method")
             for y, i in enumerate(members):
-                _row(page, ax, i, y, np.asarray(runs[i].final(cell.quantity), dtype=np.float64))
+                _row(page, ax, i, y, np.asarray(runs[i].final(cell.quantity)[~runs[i].failed], dtype=np.float64))
                 marked |= _published(page, ax, i, y, cell.quantity)
             best = best_of(runs[members[0]], cell.quantity)
             if best is not None:
@@ -63,11 +63,15 @@ def plot_final(runs: Sequence[Run], figure: Figure | None = None) -> Figure:
             ax.set_xlabel(axis_label(cell.quantity))
         diamond = "Diamond and line: published mean ± 2 sd." if marked else ""
         scale = STRETCH_NOTE if stretched else ""
+        failed = [
+            f"{page.names[i]}: {run.failed.sum()} of {len(run.seeds)}" for i, run in enumerate(runs) if run.failed.any()
+        ]
+        lost = f"Diverged, not drawn: {'; '.join(failed)}." if failed else ""
         page.used.clear()  # the rows are named at the axis
         return page.finish(
             (
                 "Dot: an accuracy that occurred, its area the share of seeds. Bar: 25–75 %; tick and number: median. "
-                f"Dashed grey: best cell of the table. {diamond} {scale}",
+                f"Dashed grey: best cell of the table. {diamond} {scale} {lost}",
             )
         )
 
@@ -87,6 +91,9 @@ def dots(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _row(page: Sheet, ax: Axes, i: int, y: int, values: FloatArray) -> None:
     look = page.looks[page.names[i]]
+    if not len(values):
+        _beside(ax, "all failed", y, va="center")
+        return
     at, share = dots(values)
     # few sizes: each size is one line object, and an SVG stays small
     step = np.ceil(np.sqrt(share) * 8).astype(int)

@@ -14,7 +14,7 @@ from nasbench_sim.sealed import read_sealed, write_sealed
 from nasbench_sim.searchers import State
 
 KIND = "nasbench-sim checkpoint"
-SCHEMA = 1
+SCHEMA = 2
 _MEND = "remove it to start that part again"
 
 
@@ -45,7 +45,7 @@ def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
         fields = {k: flat[f"state/{k}"] for k in State._fields if k != "slots"}
         state = State(**fields, slots=_group(flat, "state/slots"))
         shared = LandscapeState(**{k: flat[f"shared/{k}"] for k in LandscapeState._fields})
-    return Progress(epoch, state, shared, _group(flat, "history"), _group(flat, "members"))
+    return Progress(epoch, state, shared, _group(flat, "history"), _group(flat, "members"), flat["failed"])
 
 
 def _group(flat: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _group(flat: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 def flatten(progress: Progress) -> dict[str, Any]:
     """Every array of a progress by its path in the file."""
-    out: dict[str, Any] = {}
+    out: dict[str, Any] = {"failed": progress.failed}
     for name, value in progress.state._asdict().items():
         if name != "slots":
             out[f"state/{name}"] = value

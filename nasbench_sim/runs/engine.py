@@ -1,8 +1,10 @@
 """One batch of searches, epoch by epoch: everything that decides numbers is in `Progress`, so it can be resumed.
 
 A search that has ended by its own rule (BPNAS with one option an edge) is not stepped any more; its loss and eigenvalue
-are NaN from then on. The loop is pure in the sense that matters: `advance(progress)` from the same progress gives the
-same arrays, whether the batch ran alone or with others, in one go or in pieces.
+are NaN from then on. A search whose alpha is no longer finite has failed: its state is kept as it is, its history is
+NaN (cells -1) from that epoch on, and it is counted in every summary. The loop is pure in the sense that matters:
+`advance(progress)` from the same progress gives the same arrays, whether the batch ran alone or with others, in one go
+or in pieces.
 """
 
 from __future__ import annotations
@@ -12,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.errors import SearchDiverged
 from nasbench_sim.landscapes import Horizon, Landscape, LandscapeState
-from nasbench_sim.runs.problem import make_landscape, make_searcher
+from nasbench_sim.runs.problem import check_composition, check_requirements, make_landscape, make_searcher
 from nasbench_sim.runs.record import HISTORY
 from nasbench_sim.runs.spec import RunSpec
 from nasbench_sim.searchers import GradientSearcher, Searcher, State
@@ -25,13 +26,17 @@ Array = npt.NDArray[Any]
 
 
 class Progress(NamedTuple):
-    """A batch in progress: epochs done (those of the ensemble restarts count on), states, history and members."""
+    """A batch in progress: epochs done (those of the ensemble restarts count on), states, history and members.
+
+    `failed` int64 `[S]`: the epoch in which a search diverged, -1 where it did not.
+    """
 
     epoch: int
     state: State
     shared: LandscapeState
     history: dict[str, Array]
     members: dict[str, Array]
+    failed: Array
 
 
 class Batch:
@@ -40,8 +45,10 @@ class Batch:
     def __init__(self, spec: RunSpec, table: Table, seeds: Array) -> None:
         self.spec, self.table = spec, table
         self.seeds = np.asarray(seeds, dtype=np.int64)
-        self.landscape: Landscape = make_landscape(spec, table)
+        check_composition(spec)
         self.searcher: Searcher = make_searcher(spec)
+        self.landscape: Landscape = make_landscape(spec, table)
+        check_requirements(spec, self.searcher, self.landscape)
         self._roles = table.report_keys_for(spec.dataset)
 
     @property
@@ -68,33 +75,45 @@ class Batch:
             self.landscape.init(self.seeds, Horizon(e, self.spec.steps_per_epoch)),
             history,
             {},
+            np.full(s, -1, dtype=np.int64),
         )
 
     def advance(self, progress: Progress) -> Progress:
         """One epoch further."""
-        epoch, state, shared, history, members = progress
+        epoch, state, shared, history, members, failed = progress
         if epoch == self.spec.epochs:
-            state, shared, members = self._reopen(state, shared)
-        ended = self.searcher.finished(state)
-        loss = np.full(len(ended), np.nan)
-        if not ended.any():
+            state, shared, members = self._reopen(state, shared, history["archs"][:, -1], failed)
+        over = self._failed_rows(state, failed) | self.searcher.finished(state)
+        loss = np.full(len(over), np.nan)
+        if not over.any():
             state, shared, loss = self._epoch(state, shared)
-        elif not ended.all():
-            going = np.nonzero(~ended)[0]
+        elif not over.all():
+            going = np.nonzero(~over)[0]
             new_state, new_shared, loss[going] = self._epoch(rows(state, going), rows(shared, going))
             state, shared = replace(state, going, new_state), replace(shared, going, new_shared)
-        self._check(state, epoch)
-        if epoch < self.spec.epochs:
-            history = self._note(history, epoch, state, shared, loss)
-        else:
-            members = self._note_members(members, epoch - self.spec.epochs, state)
-        return Progress(epoch + 1, state, shared, history, members)
+        if epoch >= self.spec.epochs:
+            members = self._note_members(members, epoch - self.spec.epochs, state, failed)
+            return Progress(epoch + 1, state, shared, history, members, failed)
+        broken = ~np.isfinite(state.alpha).all(axis=(1, 2)) & (failed < 0)
+        failed = np.where(broken, epoch, failed)
+        good = np.nonzero(failed < 0)[0]
+        if len(good):
+            some, row = self._note(epoch, rows(state, good), rows(shared, good), loss[good])
+            state = replace(state, good, some)
+            history = {name: values.copy() for name, values in history.items()}
+            for name, values in row.items():
+                history[name][good, epoch] = values
+        return Progress(epoch + 1, state, shared, history, members, failed)
+
+    def _failed_rows(self, state: State, failed: Array) -> Array:
+        """bool, one a row of `state`: the search of that seed (or the search it restarts) has failed."""
+        return np.repeat(failed >= 0, len(state.seeds) // len(failed))
 
     def _epoch(self, state: State, shared: LandscapeState) -> tuple[State, LandscapeState, Array]:
         """One epoch of every row; the mean loss `[S]` of the steps that saw one."""
         total = np.zeros(len(state.seeds), dtype=np.float64)
         count = np.zeros(len(state.seeds), dtype=np.int64)
-        with np.errstate(over="ignore", invalid="ignore"):  # _check tells of it, with the seeds
+        with np.errstate(over="ignore", invalid="ignore"):  # noted as a failure at the epoch's end
             for _ in range(self.spec.steps_per_epoch):
                 state, shared, info = self.searcher.step(state, self.landscape, shared)
                 seen = ~np.isnan(info.loss)
@@ -102,45 +121,39 @@ class Batch:
                 count += seen
         return state, shared, np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
-    def _check(self, state: State, epoch: int) -> None:
-        bad = np.asarray(~np.isfinite(state.alpha).all(axis=(1, 2)))
-        if bad.any():
-            seeds = ", ".join(str(s) for s in state.seeds[bad][:5])
-            raise SearchDiverged(
-                f"{self.spec.method}: alpha is no longer finite in epoch {epoch} for {int(bad.sum())} of {len(bad)} "
-                f"seeds (first: {seeds}); lower the learning rate"
-            )
-
-    def _note(
-        self, history: dict[str, Array], epoch: int, state: State, shared: LandscapeState, loss: Array
-    ) -> dict[str, Array]:
+    def _note(self, epoch: int, state: State, shared: LandscapeState, loss: Array) -> tuple[State, dict[str, Array]]:
+        """What the record says of this epoch, and the state after the rule of stopping has looked at it."""
         space = self.table.space
-        archs = self.searcher.derive(state)
-        theta = self.searcher.distribution(state).astype(np.float64)
-        logs = np.log(theta, out=np.zeros_like(theta), where=theta > 0)
+        archs = self.searcher.derive(state, self.landscape, shared)
+        ended = self.searcher.finished(state)
         hessian = self.searcher.hessian(state, self.landscape, shared)
+        eigenvalue = None if hessian is None else np.abs(np.linalg.eigvalsh(hessian)).max(axis=1)
+        after = self.searcher.end_epoch(state, epoch, archs, eigenvalue)
+        if after is not state:
+            archs = self.searcher.derive(after, self.landscape, shared)
+        theta = self.searcher.distribution(after).astype(np.float64)
+        logs = np.log(theta, out=np.zeros_like(theta), where=theta > 0)
         row: dict[str, Array] = {
             "loss": loss,
             "skip_ratio": space.skip[np.arange(space.D), archs].mean(axis=1),
             "entropy": -(theta * logs).sum(axis=2).mean(axis=1),
-            "active_ops": state.mask.sum(axis=(1, 2)),
+            "active_ops": after.mask.sum(axis=(1, 2)),
             "archs": archs,
         }
-        if hessian is not None:
-            largest = np.abs(np.linalg.eigvalsh(hessian)).max(axis=1)
-            row["eigenvalue"] = np.where(self.searcher.finished(state), np.nan, largest)
+        if eigenvalue is not None:
+            row["eigenvalue"] = np.where(ended, np.nan, eigenvalue)
         index = space.index(archs)
         for role, key in self._roles.items():
             row[role] = self.table.accuracy[key][index]
-        new = {name: values.copy() for name, values in history.items()}
-        for name, values in row.items():
-            new[name][:, epoch] = values
-        return new
+        return after, row
 
-    def _reopen(self, state: State, shared: LandscapeState) -> tuple[State, LandscapeState, dict[str, Array]]:
+    def _reopen(
+        self, state: State, shared: LandscapeState, cells: Array, failed: Array
+    ) -> tuple[State, LandscapeState, dict[str, Array]]:
         assert self._ensemble is not None
         n = self._ensemble.members
-        state, edge = self._ensemble.reopen(state, self.table.space)
+        cells = np.where(failed[:, None] < 0, cells, 0).astype(np.int64)  # a failed search has none, and no restarts
+        state, edge = self._ensemble.reopen(state, cells, self.table.space)
         shared = rows(shared, np.repeat(np.arange(len(self.seeds)), n))
         # searches end at different steps; the restarts go on together from the end of the schedule
         step = np.full(len(state.seeds), shared.horizon.steps, dtype=np.int64)
@@ -148,11 +161,16 @@ class Batch:
         shape = (len(self.seeds), n)
         return state, shared, {"opened": edge.reshape(shape), "converged": np.full(shape, -1, dtype=np.int64)}
 
-    def _note_members(self, members: dict[str, Array], epoch: int, state: State) -> dict[str, Array]:
+    def _note_members(self, members: dict[str, Array], epoch: int, state: State, failed: Array) -> dict[str, Array]:
         shape = members["opened"].shape
         single = (state.mask.sum(axis=2) == 1).all(axis=1).reshape(shape)
         converged = np.where((members["converged"] < 0) & single, epoch + 1, members["converged"])
-        archs = self.searcher.derive(state).reshape(*shape, -1)
-        index = self.table.space.index(archs)
-        accuracy = {role: self.table.accuracy[key][index] for role, key in self._roles.items()}
+        broken = np.repeat(failed >= 0, shape[1]) | ~np.isfinite(state.alpha).all(axis=(1, 2))
+        archs = np.where(broken[:, None], -1, np.where(state.mask, state.alpha, -np.inf).argmax(axis=2))
+        index = self.table.space.index(np.maximum(archs, 0))
+        accuracy = {
+            role: np.where(broken, np.nan, self.table.accuracy[key][index]).astype(np.float32).reshape(shape)
+            for role, key in self._roles.items()
+        }
+        archs = archs.reshape(*shape, -1)
         return {"opened": members["opened"], "converged": converged, "archs": archs, **accuracy}

@@ -15,6 +15,45 @@ from nasbench_sim.runs.spec import RunSpec
 from nasbench_sim.searchers import Searcher, get_method
 from nasbench_sim.tables.table import Table
 
+#: the landscape of a method that names none, by family
+LANDSCAPES: dict[str, str] = {
+    "differentiable": "shared",
+    "sampling": "shared",
+    "training-free": "tabular",
+    "black-box": "evaluations",
+    "multi-objective": "evaluations",
+}
+
+
+def default_landscape(method: str) -> Any:
+    """The landscape a method is run on where none is named; raises `SpecError` for an unknown method.
+
+    >>> default_landscape("darts")
+    'shared'
+    """
+    return LANDSCAPES.get(get_method(method).family, "shared")
+
+
+def check_composition(spec: RunSpec) -> None:
+    """Raise `SpecError` for a method on a landscape that it cannot run on, before anything else is done."""
+    family = get_method(spec.method).family
+    if family == "ensemble":
+        raise SpecError(
+            f"{spec.method} chooses members of an ensemble from per-sample predictions, which tables do not hold; "
+            "use `nasbench-sim ensemble` with a file of predictions"
+        )
+    trains_cells = LANDSCAPES[family] == "evaluations"
+    if trains_cells and spec.landscape != "evaluations":
+        raise SpecError(
+            f"{spec.method} is a {family} method: it trains one cell after another and has no gradient; "
+            f"use landscape 'evaluations', not {spec.landscape!r}"
+        )
+    if not trains_cells and spec.landscape == "evaluations":
+        raise SpecError(
+            f"{spec.method} is a {family} method and cannot run on landscape 'evaluations', where cells are trained "
+            "one after another; use 'shared' or 'tabular'"
+        )
+
 
 def make_searcher(spec: RunSpec) -> Searcher:
     """The method of a specification; raises `SpecError` for unknown names and impossible parameters."""
@@ -33,6 +72,20 @@ def make_landscape(spec: RunSpec, table: Table) -> Landscape:
             raise SpecError("the tabular landscape has no parameters; landscape_params belong to 'shared'")
         return TabularLandscape(table, **where)
     return SharedWeightsLandscape(table, **where, params=SharedWeightsParams.load(**spec.landscape_params))
+
+
+def check_requirements(spec: RunSpec, searcher: Searcher, landscape: Landscape) -> None:
+    """Raise `SpecError` or `NotMeasured`, by name, where the method needs what this landscape does not offer."""
+    for need in sorted(searcher.requires):
+        if need.startswith("proxy/"):
+            name, _, dataset = need.removeprefix("proxy/").partition("@")
+            landscape.proxy(name, np.zeros((1, 1, landscape.space.D), dtype=np.int64), dataset=dataset or None)
+        elif need not in landscape.offers:
+            what = {"weights": "shared weights that learn (a second-order gradient goes through them)"}.get(need, need)
+            raise SpecError(
+                f"{spec.method} with these parameters needs {what}, and the {spec.landscape} landscape has none; "
+                "use landscape 'shared', or order=1"
+            )
 
 
 def describe_table(table: Table, dataset: str) -> dict[str, Any]:

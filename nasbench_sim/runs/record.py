@@ -20,6 +20,7 @@ from nasbench_sim.sealed import read_sealed, write_sealed
 FORMAT = "nasbench-sim-run"
 KIND = "nasbench-sim record"
 SCHEMA = 1
+GROUPS = ("history", "members", "final_state", "failures")
 _MEND = "run it again into another folder"
 Array = npt.NDArray[Any]
 
@@ -48,6 +49,9 @@ class Run:
         (`valid`, `test`) the true accuracy of the derived cell by epoch, percent, `[S, E]`. A quantity that a method
         does not have (the Hessian of random sampling) is NaN throughout.
     members: method-specific arrays with leading axis S (ensemble members of BPNAS), may be empty.
+    final_state: `theta` `[S, D, K]`, the architecture distribution after the last epoch; empty where restarts of an
+        ensemble came after it.
+    failures: `seed`, `epoch` `[F]` and `alpha` `[F, D, K]` of the searches that diverged, as they were then.
     method: registry entry as plain data (paper, equation, deviations, unknowns).
     seconds: wall-clock seconds the searches took (compute only).
     versions: nasbench_sim, numpy, scipy, python, platform.
@@ -59,6 +63,8 @@ class Run:
     archs: npt.NDArray[np.int64]
     history: Mapping[str, Array]
     members: Mapping[str, Array] = field(default_factory=dict)
+    final_state: Mapping[str, Array] = field(default_factory=dict)
+    failures: Mapping[str, Array] = field(default_factory=dict)
     method: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = float("nan")
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -68,24 +74,34 @@ class Run:
         """Epochs run."""
         return int(self.history["loss"].shape[1])
 
+    @property
+    def failed(self) -> npt.NDArray[np.bool_]:
+        """bool `[S]`: searches that diverged; their state at that epoch is in `failures`."""
+        return np.isin(self.seeds, self.failures.get("seed", np.empty(0, dtype=np.int64)))
+
     def final(self, role: str) -> Array:
-        """True accuracy `[S]` in percent of the final derived cells; role `valid` or `test`."""
+        """True accuracy `[S]` in percent of the final derived cells, NaN where the search failed; `valid` or `test`."""
         if role not in self.table["report_keys"]:
             raise RunError(f"this run has no {role!r} accuracy; it has {', '.join(self.table['report_keys'])}")
         return np.asarray(self.history[role][:, -1])
 
     def summary(self) -> dict[str, Any]:
-        """Mean, sd (n-1) and n of the final accuracies by role, with the table's remark."""
+        """Mean, sd (n-1) of the final accuracies by role over the searches that did not fail, n and how many failed.
+
+        Mean and sd are None where all failed. With the table's remark.
+        """
         out: dict[str, Any] = {
             "method": self.spec.method,
             "dataset": self.spec.dataset,
             "landscape": self.spec.landscape,
             "table": self.table["name"],
             "n": len(self.seeds),
+            "failed": int(self.failed.sum()),
         }
         for role in self.table["report_keys"]:
-            values = self.final(role).astype(np.float64)
-            out[role] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+            values = self.final(role)[~self.failed].astype(np.float64)
+            sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            out[role] = {"mean": float(values.mean()), "sd": sd} if len(values) else {"mean": None, "sd": None}
         out["remark"] = self.table.get("remark", "")
         return out
 
@@ -95,8 +111,8 @@ class Run:
         with write_sealed(folder / "record.h5", KIND) as file:
             file.attrs["schema"] = SCHEMA
             arrays = {"seeds": self.seeds, "archs": self.archs}
-            for group, named in (("history", self.history), ("members", self.members)):
-                arrays |= {f"{group}/{name}": values for name, values in named.items()}
+            for group in GROUPS:
+                arrays |= {f"{group}/{name}": values for name, values in getattr(self, group).items()}
             for name, values in arrays.items():
                 filters = {"chunks": True, "fletcher32": True, "compression": "gzip", "shuffle": True}
                 file.create_dataset(name, data=values, track_times=False, **(filters if values.size else {}))
@@ -134,7 +150,7 @@ class Run:
         if not path.is_file() or sha256_file(path) != meta.get("record_sha256"):
             raise RunError(f"{path} is not the file that run.json was written for (sha256 differs); {_MEND}")
         with read_sealed(path, KIND, error=RunError, mend=_MEND) as file:
-            arrays = {g: {n: file[g][n][()] for n in file.get(g, {})} for g in ("history", "members")}
+            arrays = {g: {n: file[g][n][()] for n in file.get(g, {})} for g in GROUPS}
             seeds, archs = file["seeds"][()], file["archs"][()]
         return cls(
             spec=make_spec(**{**meta["spec"], "seeds": tuple(meta["spec"]["seeds"])}),
@@ -143,6 +159,8 @@ class Run:
             archs=archs,
             history=arrays["history"],
             members=arrays["members"],
+            final_state=arrays["final_state"],
+            failures=arrays["failures"],
             method=meta["method"],
             seconds=float(meta["seconds"]),
             versions=meta["versions"],

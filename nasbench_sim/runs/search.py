@@ -13,10 +13,11 @@ from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.runs.plan import Plan, clear_checkpoints, make_parts, open_folder
 from nasbench_sim.runs.pool import Done, Job, run_jobs
-from nasbench_sim.runs.problem import describe_table, versions
+from nasbench_sim.runs.problem import default_landscape, describe_table, versions
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.spec import RunSpec, make_spec
-from nasbench_sim.searchers import get_method
+from nasbench_sim.searchers import Searcher, get_method
+from nasbench_sim.searchers.base import rows
 from nasbench_sim.tables.table import Table
 
 #: seed-steps below which starting processes (about 1 s each) costs more than it saves
@@ -36,13 +37,15 @@ def search(
     *,
     table: Table,
     dataset: str,
-    landscape: Literal["tabular", "shared"] = "shared",
+    landscape: Literal["tabular", "shared", "evaluations"] | None = None,
     seeds: Iterable[int] | int = 200,
     epochs: int = 50,
     steps_per_epoch: int = 391,
     params: Mapping[str, Any] | None = None,
     landscape_params: Mapping[str, Any] | None = None,
     dtype: Literal["float32", "float64"] = "float32",
+    budget: float | None = None,
+    penalty: Mapping[str, float] | None = None,
     out: Path | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -50,9 +53,11 @@ def search(
 ) -> Run:
     """Run one method for many seeds at once and return its record.
 
-    `seeds`: their number, or the seeds themselves. `out`: a folder for checkpoints and the record (none: in memory).
-    `workers`: processes (default: the cores, or this process alone for small runs). Raises `SpecError`, `RunError`,
-    `NotMeasured`.
+    `landscape`: default `shared` for gradient and weight-sharing methods, `evaluations` for black-box ones, `tabular`
+    for training-free ones. `seeds`: their number, or the seeds themselves. `budget`: simulated seconds of a black-box
+    search. `penalty`: metric -> weight, see `RunSpec`. `out`: a folder for checkpoints and the record (none: in
+    memory). `workers`: processes (default: the cores, or this process alone for small runs). Raises `SpecError`,
+    `RunError`, `NotMeasured`.
 
     Example
     -------
@@ -67,12 +72,14 @@ def search(
         params=dict(params or {}),
         table=table.name,
         dataset=dataset,
-        landscape=landscape,
+        landscape=landscape or default_landscape(method),
         landscape_params=dict(landscape_params or {}),
         seeds=seeds if isinstance(seeds, (int, range)) else tuple(int(s) for s in seeds),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         dtype=dtype,
+        budget=budget,
+        penalty=dict(penalty or {}),
     )
     folder = None if out is None else Path(out)
     results = search_all(
@@ -132,7 +139,7 @@ def search_all(
                 **describe_table(table, plans[done.run].spec.dataset),
                 "loss": batches[done.run].landscape.loss_name,
             }
-            run = _assemble(plans[done.run], about, ordered)
+            run = _assemble(plans[done.run], about, ordered, batches[done.run].searcher)
             folder = folders[done.run]
             if folder is not None:
                 run.save(folder)
@@ -141,17 +148,24 @@ def search_all(
             collected[done.run] = {}
 
 
-def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done]) -> Run:
+def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done], searcher: Searcher) -> Run:
     progresses: list[Progress] = [d.progress for d in parts if d.progress is not None]
     history = {name: np.concatenate([p.history[name] for p in progresses]) for name in progresses[0].history}
     members = {name: np.concatenate([p.members[name] for p in progresses]) for name in progresses[0].members}
+    failed = np.concatenate([p.failed for p in progresses])
+    seeds = np.array(plan.spec.seeds, dtype=np.int64)
+    states = [rows(p.state, slice(0, len(p.failed))) for p in progresses]
+    alpha = np.concatenate([state.alpha[p.failed >= 0] for state, p in zip(states, progresses, strict=True)])
+    theta = np.concatenate([searcher.distribution(state) for state in states])
     return Run(
         spec=plan.spec,
         table=about,
-        seeds=np.array(plan.spec.seeds, dtype=np.int64),
+        seeds=seeds,
         archs=history["archs"][:, -1].astype(np.int64),
         history=history,
         members=members,
+        final_state={} if members else {"theta": theta},  # restarts have overwritten the state of the search itself
+        failures={"seed": seeds[failed >= 0], "epoch": failed[failed >= 0], "alpha": alpha},
         method=get_method(plan.spec.method).card(),
         seconds=sum(d.seconds for d in parts),
         versions=versions(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -19,6 +19,11 @@ class RunSpec(BaseModel):
 
     `steps_per_epoch` and `epochs` default to the published NAS-Bench-201 protocol of DARTS: 25,000 / 64 -> 391
     architecture steps an epoch, 50 epochs (FACTS: AutoDL-Projects configs/nas-benchmark/algos/DARTS.config).
+
+    `landscape="evaluations"` (black-box methods): a search trains one cell after another until `budget` simulated
+    seconds are spent; `epochs` is then the number of points of the anytime curve, and `steps_per_epoch` means nothing.
+    `penalty`: metric of the table -> weight, in units of the loss per unit of the metric, added to the loss of a
+    gradient search: `{"latency_ms/pixel3": 0.01}`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -27,12 +32,14 @@ class RunSpec(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     table: str
     dataset: str
-    landscape: Literal["tabular", "shared"] = "shared"
+    landscape: Literal["tabular", "shared", "evaluations"] = "shared"
     landscape_params: dict[str, Any] = Field(default_factory=dict)
     seeds: tuple[int, ...]
     epochs: int = Field(default=50, ge=1, le=100_000)
     steps_per_epoch: int = Field(default=391, ge=1, le=1_000_000)
     dtype: Literal["float32", "float64"] = "float32"
+    budget: float | None = Field(default=None, gt=0, le=1e12, allow_inf_nan=False)
+    penalty: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -57,6 +64,10 @@ class RunSpec(BaseModel):
             raise ValueError("seeds are integers in 0 .. 2^63-1")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds are repeated; each seed counts once")
+        if self.budget is not None and self.landscape != "evaluations":
+            raise ValueError("a budget in simulated seconds belongs to landscape 'evaluations' (black-box methods)")
+        if self.penalty and self.landscape == "evaluations":
+            raise ValueError("a penalty belongs to the gradient searches; black-box ones have nsga2 for two objectives")
         if len(self.seeds) * self.epochs * self.steps_per_epoch > MAX_SEED_STEPS:
             raise ValueError(f"seeds x epochs x steps_per_epoch exceeds {MAX_SEED_STEPS:.0e}")
         return self

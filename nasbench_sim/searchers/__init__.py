@@ -1,7 +1,7 @@
 """How to search: relaxations x updates x pruning x selection, and one recipe a published method."""
 
 from nasbench_sim.searchers.base import Estimate, Info, Searcher, State, View
-from nasbench_sim.searchers.gradient import GradientSearcher, argmax, gradient_searcher
+from nasbench_sim.searchers.gradient import GradientSearcher, gradient_searcher
 from nasbench_sim.searchers.registry import Recipe, get_method, methods
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Searcher",
     "State",
     "View",
-    "argmax",
     "get_method",
     "gradient_searcher",
     "methods",

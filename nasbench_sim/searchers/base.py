@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -62,25 +63,48 @@ class Info(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a part may look at during a step: the landscape, its state, the seeds' noise and the step number."""
+    """What a part may look at during a step: the landscape, its state, the seeds' noise and the step number.
+
+    `memory`: the method's slots, among them those that the relaxation itself keeps; `xi`: weight steps that the
+    gradient is unrolled through (0: first order).
+    """
 
     landscape: Landscape
     state: LandscapeState
     streams: Streams
     step: int
+    memory: Slots = MappingProxyType({})
+    xi: float = 0.0
+
+    @property
+    def done(self) -> float:
+        """Share of the search that lies behind this step, in [0, 1)."""
+        return min(self.step / self.state.horizon.steps, 1.0)
+
+    def look(self, theta: Array) -> tuple[Array, Array]:
+        """Loss and gradient of this mini-batch at the mixture `theta[S, D, K]` or `[S, M, D, K]`."""
+        if self.xi:
+            return self.landscape.unrolled(self.state, theta, self.xi)
+        return self.landscape.loss_and_grad(self.state, theta)
+
+    def look_at_cells(self, gates: Array) -> tuple[Array, Array]:
+        """Loss and gradient in the gates of single cells `gates[S, D, K]` or `[S, M, D, K]`, one-hot."""
+        return self.landscape.loss_and_grad(self.state, gates, discrete=True)
 
 
 class Estimate(NamedTuple):
     """What one mini-batch says about `alpha`.
 
     `loss` `[S]`; `grad` `[S, D, K]`: mean gradient of the loss in alpha; `square` `[S, D, K]`: mean over the draws of
-    the squared gradient; `usage` `[S, D, K]`: forward weights at which the shared weights train.
+    the squared gradient; `usage` `[S, D, K]`: forward weights at which the shared weights train; `memory`: the
+    relaxation's own slots after this step.
     """
 
     loss: Array
     grad: Array
     square: Array
     usage: Array
+    memory: Slots = MappingProxyType({})
 
 
 class Searcher(Protocol):
@@ -90,13 +114,20 @@ class Searcher(Protocol):
     def name(self) -> str:
         """Registry name."""
 
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the landscape or table must offer: `weights`, `proxy/<name>` or `proxy/<name>@<data set>`."""
+
     def init(self, space: Space, seeds: Array, dtype: npt.DTypeLike) -> State:
         """Fresh searches for `seeds[S]`."""
 
     def step(self, state: State, landscape: Landscape, shared: LandscapeState) -> tuple[State, LandscapeState, Info]:
         """One architecture step and one weight step."""
 
-    def derive(self, state: State) -> Array:
+    def end_epoch(self, state: State, epoch: int, archs: Array, eigenvalue: Array | None) -> State:
+        """What a rule of stopping makes of the epoch (from 0), its cells `[S, D]` and dominant eigenvalues `[S]`."""
+
+    def derive(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array:
         """The cell `[S, D]` that the search would return now."""
 
     def finished(self, state: State) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,44 +10,49 @@ import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.base import Landscape, LandscapeState, StreamCache
-from nasbench_sim.searchers.base import Info, State, View
+from nasbench_sim.searchers.base import Estimate, Info, State, View
 from nasbench_sim.searchers.pruning import NoPruning, Pruning
+from nasbench_sim.searchers.regularisers import Regulariser
 from nasbench_sim.searchers.relaxations import Relaxation
+from nasbench_sim.searchers.selection import Argmax, ProxySample, Selection
+from nasbench_sim.searchers.stopping import EpochEnd, NeverStop, Stopping
 from nasbench_sim.searchers.updates import Update
 from nasbench_sim.spaces import Space
 
 Array = npt.NDArray[Any]
 
 INIT_SCALE = 1e-3  # alpha starts at 1e-3 N(0, 1) in every published implementation (FACTS A.1)
-
-Selection = Callable[[Array, Array], Array]
-
-
-def argmax() -> Selection:
-    """The option with the largest alpha at each decision, `none` included, as in the NAS-Bench-201 scripts."""
-
-    def select(alpha: Array, mask: Array) -> Array:
-        return np.asarray(np.where(mask, alpha, -np.inf).argmax(axis=-1))
-
-    return select
+STOPPED = "stopped"  # slot: epoch [S] after which a rule of stopping ended the search, -1 while it goes on
 
 
 @dataclass(frozen=True)
 class GradientSearcher:
-    """relaxation x update x pruning x selection, one architecture step and one weight step at a time.
+    """relaxation x update x pruning x regulariser x stopping x selection, one architecture and one weight step a step.
 
     Both steps of step t use theta_t: the shared weights train at the forward weights the architecture gradient was
     taken at. Published scripts differ in which of the two goes first; that shifts one by a single step of ~20,000.
+    `warmup`: share of the search (of each stage, where the pruning has stages) in which only the shared weights train.
+    `xi`: weight steps that the architecture gradient is unrolled through; 0 is first order.
     """
 
     name: str
     relaxation: Relaxation
     update: Update
     pruning: Pruning = field(default_factory=NoPruning)
-    selection: Selection = field(default_factory=argmax)
+    selection: Selection = field(default_factory=Argmax)
+    regulariser: Regulariser | None = None
+    stopping: Stopping = field(default_factory=NeverStop)
+    warmup: float = 0.0
+    xi: float = 0.0
     members: int = 0
     member_epochs: int = 0
     _streams: StreamCache = field(default_factory=StreamCache, repr=False, compare=False)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What its parts require; `weights` where the gradient is unrolled."""
+        weights = frozenset({"weights"}) if self.xi else frozenset()
+        return self.relaxation.requires | self.selection.requires | weights
 
     def init(self, space: Space, seeds: Array, dtype: npt.DTypeLike = np.float32) -> State:
         """alpha = 1e-3 N(0, 1), every option active."""
@@ -56,7 +60,10 @@ class GradientSearcher:
         noise = self._streams(seeds).normal("init", 0, (space.D, space.K))
         alpha = (INIT_SCALE * noise.astype(np.float64)).astype(dtype)
         mask = np.broadcast_to(space.mask, alpha.shape).copy()
-        return State(seeds, np.zeros(len(seeds), dtype=np.int64), alpha, mask, self.update.init(alpha))
+        slots = {**self.update.init(alpha), **self.relaxation.init(alpha), **self.stopping.init(space, alpha)}
+        if not isinstance(self.stopping, NeverStop):
+            slots[STOPPED] = np.full(len(seeds), -1, dtype=np.int64)
+        return State(seeds, np.zeros(len(seeds), dtype=np.int64), alpha, mask, slots)
 
     def _mask(self, state: State) -> Array | None:
         # without pruning and with equal option counts the mask is all True: not looking at it saves 3 passes a step
@@ -64,19 +71,35 @@ class GradientSearcher:
             return None
         return state.mask
 
+    def _view(self, state: State, landscape: Landscape, shared: LandscapeState) -> View:
+        return View(landscape, shared, self._streams(state.seeds), int(state.step[0]), state.slots, self.xi)
+
     def step(self, state: State, landscape: Landscape, shared: LandscapeState) -> tuple[State, LandscapeState, Info]:
         """Estimate, weight step, update, prune."""
-        number = int(state.step[0])
-        view = View(landscape, shared, self._streams(state.seeds), number)
+        view = self._view(state, landscape, shared)
         mask = self._mask(state)
         seen = self.relaxation.estimate(view, state.alpha, self.update.sd(state.slots), mask)
         shared = landscape.train_weights(shared, seen.usage, 1)
-        alpha, slots = self.update.apply(state.alpha, seen, state.slots)
+        alpha, slots = state.alpha, {**state.slots, **seen.memory}
+        if not self._warming_up(view):
+            moved, changed = self.update.apply(alpha, self._regularised(view, alpha, mask, seen), state.slots)
+            alpha = self.relaxation.settle(view, alpha, moved, seen.memory)
+            slots = {**slots, **changed}
         new = State(state.seeds, state.step + 1, alpha, state.mask, slots)
         cut = self.pruning.apply(view, alpha, state.mask, self.relaxation.link)
         if cut is not None:
             new = self._restart(new._replace(mask=cut.mask), cut.reset, view)
         return new, shared, Info(seen.loss, seen.usage)
+
+    def _warming_up(self, view: View) -> bool:
+        return self.warmup > 0 and self.pruning.into_stage(view) < self.warmup
+
+    def _regularised(self, view: View, alpha: Array, mask: Array | None, seen: Estimate) -> Estimate:
+        if self.regulariser is None:
+            return seen
+        r = self.regulariser.gradient(view, alpha, mask)
+        # E[(g + r)^2] = E[g^2] + 2 r E[g] + r^2
+        return seen._replace(grad=seen.grad + r, square=seen.square + r * (seen.grad + seen.grad + r))
 
     def _restart(self, state: State, reset: Array, view: View) -> State:
         """alpha and the update's memory as at the start on the rows `reset[S, D]`; its clock where all rows restart."""
@@ -85,15 +108,25 @@ class GradientSearcher:
         noise = view.streams.normal("restart", view.step, state.alpha.shape[1:])
         fresh = (INIT_SCALE * noise).astype(state.alpha.dtype)
         alpha = np.where(reset[..., None], fresh, state.alpha)
-        start = self.update.init(alpha)
-        slots = {}
-        for key, value in state.slots.items():
+        start = {**self.update.init(alpha), **self.relaxation.init(alpha)}
+        slots = dict(state.slots)
+        for key in start:
+            value = state.slots[key]
             where = reset.all(axis=1) if value.ndim == 1 else reset[..., None]
             slots[key] = np.where(where, start[key], value)
         return state._replace(alpha=alpha, slots=slots)
 
-    def reopen(self, state: State, space: Space) -> tuple[State, Array]:
-        """Restarts for an ensemble: `S * members` searches, each the derived cell with one random edge opened again.
+    def end_epoch(self, state: State, epoch: int, archs: Array, eigenvalue: Array | None) -> State:
+        """The rule of stopping looks at the searches that still go on; a stopped one is left as it is."""
+        if isinstance(self.stopping, NeverStop):
+            return state
+        going = state.slots[STOPPED] < 0
+        stop, alpha, kept = self.stopping.look(EpochEnd(epoch, state.alpha, archs, eigenvalue), state.slots)
+        slots = {**state.slots, **kept, STOPPED: np.where(going & stop, epoch, state.slots[STOPPED])}
+        return state._replace(alpha=np.where(going[:, None, None], alpha, state.alpha), slots=slots)
+
+    def reopen(self, state: State, cells: Array, space: Space) -> tuple[State, Array]:
+        """Restarts for an ensemble: `S * members` searches from the cells `[S, D]`, one random edge opened again.
 
         Rows of seed s come together. Each restart has a seed of its own, made from (s, number). Returns the state
         and the opened decision `[S * members]`. Source: BPNAS slides, "Architecture Ensemble".
@@ -110,22 +143,26 @@ class GradientSearcher:
         ).reshape(-1)
         fresh = self.init(space, seeds, state.alpha.dtype)
         edge = (self._streams(seeds).uniform("reopen", 0, (1,))[:, 0] * space.D).astype(np.int64)
-        cells = np.repeat(self.derive(state), self.members, axis=0)
+        cells = np.repeat(cells, self.members, axis=0)
         mask = np.zeros(fresh.mask.shape, dtype=bool)
         np.put_along_axis(mask, cells[..., None], True, axis=-1)
         row = np.arange(len(edge))
         mask[row, edge] = space.mask[edge]
         return fresh._replace(mask=mask), edge
 
-    def derive(self, state: State) -> Array:
+    def derive(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array:
         """The selected cell `[S, D]`."""
-        return self.selection(state.alpha, state.mask)
+        view = self._view(state, landscape, shared)
+        return self.selection.select(view, state.alpha, self.update.sd(state.slots), state.mask)
 
     def finished(self, state: State) -> Array:
-        """A pruning method has ended where one option is left everywhere; the others go on to the last epoch."""
-        if isinstance(self.pruning, NoPruning):
-            return np.zeros(len(state.mask), dtype=bool)
-        return np.asarray((state.mask.sum(axis=2) == 1).all(axis=1))
+        """Ended by the rule of stopping, or by pruning where one option is left everywhere."""
+        out = np.zeros(len(state.mask), dtype=bool)
+        if not isinstance(self.pruning, NoPruning):
+            out |= (state.mask.sum(axis=2) == 1).all(axis=1)
+        if STOPPED in state.slots:
+            out |= state.slots[STOPPED] >= 0
+        return out
 
     def distribution(self, state: State) -> Array:
         """theta at the mean of alpha, `[S, D, K]`."""
@@ -155,12 +192,30 @@ def gradient_searcher(
     update: Update,
     pruning: Pruning | None = None,
     selection: Selection | None = None,
+    regulariser: Regulariser | None = None,
+    stopping: Stopping | None = None,
+    warmup: float = 0.0,
+    order: int = 1,
     members: int = 0,
     member_epochs: int = 0,
 ) -> GradientSearcher:
-    """A method from its parts; what is not named is the field's default (no pruning, argmax, no ensemble restarts)."""
+    """A method from its parts; what is not named is the field's default (no pruning, argmax, first order, ...)."""
     if members < 0 or (members and member_epochs < 1):
         raise SpecError(f"members >= 0, each with member_epochs >= 1; got {members} and {member_epochs}")
+    if not 0 <= warmup < 1:
+        raise SpecError(f"warmup is a share of the search in [0, 1), got {warmup}")
+    if isinstance(selection, ProxySample) and update.sd(update.init(np.zeros((1, 1, 1)))) is None:
+        raise SpecError(f"{name}: cells can be drawn from a posterior only, and {type(update).__name__} has none")
     return GradientSearcher(
-        name, relaxation, update, pruning or NoPruning(), selection or argmax(), members, member_epochs
+        name,
+        relaxation,
+        update,
+        pruning or NoPruning(),
+        selection or Argmax(),
+        regulariser,
+        stopping or NeverStop(),
+        warmup,
+        1.0 if order == 2 else 0.0,
+        members,
+        member_epochs,
     )

@@ -26,12 +26,23 @@ class Cut(NamedTuple):
 class Pruning(Protocol):
     """A rule that looks at alpha once a step."""
 
+    def into_stage(self, view: View) -> float:
+        """Share of the present stage that lies behind this step, in [0, 1); without stages: of the search."""
+
     def apply(self, view: View, alpha: Array, mask: Array, link: Link) -> Cut | None:
         """The cut of this step, or None where no search prunes."""
 
 
+class OneStage:
+    """A rule without stages: the whole search is one."""
+
+    def into_stage(self, view: View) -> float:
+        """Share of the search that lies behind this step."""
+        return view.done
+
+
 @dataclass(frozen=True)
-class NoPruning:
+class NoPruning(OneStage):
     """Every option stays until the end."""
 
     def apply(self, view: View, alpha: Array, mask: Array, link: Link) -> Cut | None:
@@ -40,7 +51,7 @@ class NoPruning:
 
 
 @dataclass(frozen=True)
-class BPNASRule:
+class BPNASRule(OneStage):
     """Drop the weakest option once the distribution has moved `delta` away from uniform, then restart alpha.
 
     If || theta(alpha_m) - 1 / |gamma_m| ||_2 >= delta for an edge m: set Gamma = 0 at the argmin of alpha, reset alpha
@@ -114,6 +125,6 @@ class BPNASRule:
     def _posterior_allows(self, view: View, alpha: Array, old: Array, new: Array, link: Link) -> Array:
         assert self.c is not None
         pair = np.stack([link.forward(alpha, old), link.forward(alpha, new)], axis=1)
-        loss, _ = view.landscape.loss_and_grad(view.state, pair)
+        loss, _ = view.look(pair)
         allowed: Array = (loss[:, 1] - loss[:, 0]).astype(np.float64) * self.train_size <= self.c
         return allowed

@@ -35,6 +35,11 @@ class RandomSearcher:
         if self.evaluations < 1:
             raise SpecError(f"evaluations is at least 1, got {self.evaluations}")
 
+    @property
+    def requires(self) -> frozenset[str]:
+        """Nothing beside a loss."""
+        return frozenset()
+
     def init(self, space: Space, seeds: Array, dtype: npt.DTypeLike = np.float32) -> State:
         """No cell seen yet: the first is drawn at step 0."""
         seeds = np.asarray(seeds, dtype=np.int64)
@@ -63,7 +68,11 @@ class RandomSearcher:
         shared = landscape.train_weights(shared, theta, 1)
         return state._replace(step=state.step + 1, slots=slots), shared, Info(loss, theta)
 
-    def derive(self, state: State) -> Array:
+    def end_epoch(self, state: State, epoch: int, archs: Array, eigenvalue: Array | None) -> State:
+        """No rule of stopping."""
+        return state
+
+    def derive(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array:
         """The best cell so far `[S, D]`."""
         return np.asarray(state.slots["best"])
 

@@ -1,6 +1,7 @@
 """What one mini-batch says about alpha: the continuous relaxations and Monte Carlo estimators of the field.
 
-Each is a small frozen dataclass with a `link` (its mean distribution) and `estimate(view, alpha, sd, mask)`.
+Each is a small frozen dataclass with a `link` (its mean distribution) and `estimate(view, alpha, sd, mask)`. One that
+remembers something between steps (a baseline, edge weights) keeps it in slots of its own, see `Plain`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.searchers.base import Estimate, View
+from nasbench_sim.searchers.base import Estimate, Slots, View
 from nasbench_sim.searchers.links import Concentration, Link, Softmax
 from nasbench_sim.searchers.random_variables import dirichlet_path, pick
 
@@ -28,9 +29,36 @@ class Relaxation(Protocol):
     def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
         """Loss and gradient of one mini-batch at `alpha[S, D, K]`."""
 
+    def init(self, alpha: Array) -> Slots:
+        """Fresh memory for `alpha[S, D, K]`, in slots whose names no update uses."""
+
+    def settle(self, view: View, before: Array, after: Array, memory: Slots) -> Array:
+        """alpha `[S, D, K]` after the update moved it from `before` to `after`; `memory` is that of the estimate."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the landscape must offer beside a loss and its gradient."""
+
+
+class Plain:
+    """Defaults of a relaxation that remembers nothing and leaves the update's result as it is."""
+
+    def init(self, alpha: Array) -> Slots:
+        """Nothing."""
+        return {}
+
+    def settle(self, view: View, before: Array, after: Array, memory: Slots) -> Array:
+        """The update's result."""
+        return after
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Nothing."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
-class Deterministic:
+class Deterministic(Plain):
     """The loss at theta = link(alpha) itself: DARTS with the softmax (Liu et al. 2019, section 2.2)."""
 
     link: Link = field(default_factory=Softmax)
@@ -38,13 +66,13 @@ class Deterministic:
     def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
         """One forward and backward pass at the mean."""
         theta = self.link.forward(alpha, mask)
-        loss, grad = view.landscape.loss_and_grad(view.state, theta)
+        loss, grad = view.look(theta)
         g = self.link.pullback(alpha, theta, grad)
         return Estimate(loss, g, g * g, theta)
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Plain):
     """M draws of alpha ~ N(mu, diag sd^2), each through the link: BaLeNAS (Zhang et al. 2021, eq. 9 and 18).
 
     `samples` M; `train_at`: forward weights of the weight step, link(mu) (`mean`) or the mean of the draws' theta
@@ -66,17 +94,17 @@ class Gaussian:
         draws = alpha[:, None] + sd[:, None] * eps
         shared_mask = None if mask is None else mask[:, None]
         theta = self.link.forward(draws, shared_mask)
-        loss, grad = view.landscape.loss_and_grad(view.state, theta)
+        loss, grad = view.look(theta)
         g = self.link.pullback(draws, theta, grad)
-        mean, usage = _average(g), _average(theta)
+        mean, usage = average(g), average(theta)
         if self.train_at == "mean":
             usage = self.link.forward(alpha, mask)
-        square = _average(g * g) if self.square_of == "each" else mean * mean
-        return Estimate(_average(loss), mean, square, usage)
+        square = average(g * g) if self.square_of == "each" else mean * mean
+        return Estimate(average(loss), mean, square, usage)
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(Plain):
     """One draw theta ~ Dirichlet(elu(alpha) + 1) a step, with pathwise gradients (DrNAS; BPNAS slides).
 
     Deviation: the path derivative is that of Marsaglia-Tsang with shape augmentation (Naesseth et al. 2017), whose
@@ -89,14 +117,14 @@ class Dirichlet:
         """Loss and gradient at one draw; the shared weights train at the draw."""
         concentration = Concentration.value(alpha)
         theta, path = dirichlet_path(view.streams, "dirichlet", view.step, concentration, mask)
-        loss, grad = view.landscape.loss_and_grad(view.state, theta)
+        loss, grad = view.look(theta)
         # d theta_k / d c_j = (delta_kj - theta_k) theta_j path_j, so the pull-back is the softmax one times path
         g = Softmax().pullback(alpha, theta, grad) * path * Concentration.slope(alpha)
         return Estimate(loss, g, g * g, theta)
 
 
 @dataclass(frozen=True)
-class ImportanceWeighted:
+class ImportanceWeighted(Plain):
     """PARSEC: K cells from prod_d Cat(softmax(alpha_d)), weighted by their likelihood (Casale et al. 2019, section 5).
 
     omega_k = exp(-loss_k / temperature), normalised in log space; gradient of -log p(y | X, pi) in alpha is
@@ -116,7 +144,7 @@ class ImportanceWeighted:
         omega = self.weights(losses)
         usage = _expected(omega, cells, pi.shape[-1])
         g = pi - usage
-        return Estimate(_average(losses), g, g * g, usage)
+        return Estimate(average(losses), g, g * g, usage)
 
     def weights(self, losses: Array) -> Array:
         """Normalised importance weights `[S, K]` of `losses[S, K]`; the best cell's exponent is 0: no overflow."""
@@ -128,7 +156,7 @@ class ImportanceWeighted:
         return np.asarray(w / total[:, None])
 
 
-def _average(x: Array) -> Array:
+def average(x: Array) -> Array:
     """Mean over axis 1 in a fixed order."""
     out = x[:, 0]
     for m in range(1, x.shape[1]):

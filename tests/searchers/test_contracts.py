@@ -30,7 +30,7 @@ def test_shapes_types_and_the_simplex(name: str, kind: str) -> None:
     theta = searcher.distribution(state)
     assert np.allclose(theta.sum(axis=-1), 1, atol=1e-6) and (theta >= 0).all()
     assert (theta[~state.mask] == 0).all()
-    archs = searcher.derive(state)
+    archs = searcher.derive(state, land, shared)
     assert archs.shape == (n, d) and np.take_along_axis(state.mask, archs[..., None], -1).all()
     hessian = searcher.hessian(state, land, shared)
     if hessian is not None:
@@ -97,8 +97,8 @@ def test_pruned_options_stay_pruned_and_an_option_is_always_left(name: str) -> N
 @each
 def test_different_seeds_search_differently(name: str) -> None:
     searcher, land = make(name), LANDSCAPES["shared"]
-    state, _ = run(searcher, land, np.arange(40), 40)
-    assert len({a.tobytes() for a in searcher.derive(state)}) > 1
+    state, shared = run(searcher, land, np.arange(40), 40)
+    assert len({a.tobytes() for a in searcher.derive(state, land, shared)}) > 1
 
 
 @each
@@ -121,8 +121,8 @@ def test_finds_good_cells_on_the_noise_free_table(name: str) -> None:
     recipe = methods()[name]
     fast = {"lr": 0.02} if "lr" in recipe.parameters else {"evaluations": 60}
     land = LANDSCAPES["tabular"]
-    state, _ = run(recipe.make(**fast), land, np.arange(16), 80)
-    archs = recipe.make(**fast).derive(state)
+    state, shared = run(recipe.make(**fast), land, np.arange(16), 80)
+    archs = recipe.make(**fast).derive(state, land, shared)
     losses = land.arch_loss(None, archs[:, None])[:, 0]
     everything = land.arch_loss(None, SPACE.all[None])[0]
     assert np.median(losses) < np.quantile(everything, 0.05)
