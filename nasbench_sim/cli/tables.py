@@ -19,6 +19,7 @@ from rich.table import Table as Grid
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.files import atomic_path
 from nasbench_sim.tables import catalogue, nb201
+from nasbench_sim.tables.columns import PROXY, FloatArray
 from nasbench_sim.tables.fetch import fetch_originals
 from nasbench_sim.tables.nb201_sources import HOST
 from nasbench_sim.tables.store import read_table, write_table
@@ -58,8 +59,9 @@ def fetch(
 ) -> None:
     """Download the public originals (pinned by sha256, resumable), build the table and keep it.
 
-    The 12-epoch numbers have no pinned public original and cannot be fetched; `tables import nb201 --from DIR` adds
-    them where DIR holds nb201_12ep.csv.gz.
+    12-epoch numbers, zero-cost proxies and hardware costs have no pinned public original and cannot be fetched;
+    `tables import nb201 --from DIR` adds them where DIR holds nb201_12ep.csv.gz, nb201_zero_cost_proxies.csv.gz and
+    nb201_hw_metrics.csv.gz.
     """
     if name != nb201.NAME:
         raise SpecError(
@@ -92,7 +94,7 @@ def import_(
         list[str] | None, typer.Option("--map", help="COLUMN=DATASET/SPLIT/EPOCHS/SEED; repeat it for each column.")
     ] = None,
     metrics: Annotated[
-        list[str] | None, typer.Option("--metric", help="COLUMN=METRIC/DATASET, e.g. params=params_m/cifar10.")
+        list[str] | None, typer.Option("--metric", help="COLUMN=METRIC/DATASET, e.g. sf=proxy/synflow/cifar10.")
     ] = None,
     arch_column: Annotated[str, typer.Option(help="The column of architecture strings.")] = "arch",
     space: Annotated[str, typer.Option(help="The search space of the architectures.")] = "nb201",
@@ -144,10 +146,8 @@ def info(name: _Name, as_json: _Json = False) -> None:
         best = ("-", "-") if row["best"] is None else (f"{row['best']:.2f}", str(row["best_index"]))
         grid.add_row(row["dataset"], row["split"], str(row["epochs"]), str(row["seed"]), f"{row['measured']:,}", *best)
     console.print(grid)
-    costs: dict[str, list[str]] = {}
-    for metric, dataset in table.metrics:
-        costs.setdefault(metric, []).append(dataset)
-    typer.echo("costs: " + ("; ".join(f"{m} of {', '.join(d)}" for m, d in costs.items()) or "none"))
+    for line in _metric_lines(table):
+        typer.echo(line)
     typer.echo(f"a search sees {table.search_key}; reported: " + ", ".join(map(str, table.report_keys.values())))
     for line in (*([table.remark] if table.remark else []), *facts["notes"], *facts["absent"].values()):
         typer.echo(f"note: {line}")
@@ -210,12 +210,37 @@ def _write_csv(table: Table, path: Path) -> None:
             writer.writerow([index, arch, *(t[index] for t in text)])
 
 
+def _metric_lines(table: Table) -> Iterator[str]:
+    """Costs by the data sets they exist for, then one line of proxies a data set."""
+    costs: dict[str, list[str]] = {}
+    for metric, dataset in table.metrics:
+        if not metric.startswith(PROXY):
+            costs.setdefault(metric, []).append(dataset)
+    alike: dict[str, list[str]] = {}
+    for metric, where in costs.items():
+        alike.setdefault(", ".join(where), []).append(metric)
+    yield from (f"costs: {', '.join(metrics)} of {datasets}" for datasets, metrics in alike.items())
+    if not alike:
+        yield "costs: none"
+    for dataset in dict.fromkeys(d for _, d in table.metrics):
+        coverage: dict[int, list[str]] = {}
+        for name in table.proxies(dataset):
+            coverage.setdefault(_measured(table.proxy(name, dataset=dataset)), []).append(name)
+        if coverage:
+            groups = (f"{', '.join(names)} ({n:,} computed)" for n, names in sorted(coverage.items(), reverse=True))
+            yield f"proxies of {dataset}: {'; '.join(groups)}"
+
+
+def _measured(column: FloatArray) -> int:
+    return int((~np.isnan(column)).sum())
+
+
 def _facts(table: Table) -> dict[str, Any]:
     accuracy = []
     keys = table.keys()
     for key in keys:
         column = table.accuracy[key]
-        measured = int((~np.isnan(column)).sum())
+        measured = _measured(column)
         best = int(np.nanargmax(column)) if measured else None
         value = None if best is None else float(str(column[best]))
         accuracy.append({**key._asdict(), "measured": measured, "best": value, "best_index": best})
@@ -228,7 +253,7 @@ def _facts(table: Table) -> dict[str, Any]:
         "search_key": table.search_key._asdict(),
         "report_keys": {role: key._asdict() for role, key in table.report_keys.items()},
         "accuracy": accuracy,
-        "metrics": [{"metric": m, "dataset": d} for m, d in table.metrics],
+        "metrics": [{"metric": m, "dataset": d, "measured": _measured(c)} for (m, d), c in table.metrics.items()],
         "sources": [asdict(s) for s in table.sources],
         "notes": list(table.extra.get("notes", [])),
         "absent": dict(table.extra.get("absent", {})),

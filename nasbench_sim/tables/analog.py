@@ -18,9 +18,10 @@ import numpy as np
 
 from nasbench_sim.errors import TableError
 from nasbench_sim.spaces.nb201 import NB201
+from nasbench_sim.tables.columns import check_column
 from nasbench_sim.tables.manifest import cached_space, stamped
 from nasbench_sim.tables.nb201_costs import costs
-from nasbench_sim.tables.table import Key, Source, Table, check_column
+from nasbench_sim.tables.table import Key, Source, Table
 from nasbench_sim.tables.unpickle import Record, read_pickle
 
 NAME = "nb201-analog"

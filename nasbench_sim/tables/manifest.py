@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasbench_sim.errors import SpecError, TableError
 from nasbench_sim.spaces import Space, get_space
-from nasbench_sim.tables.table import Epochs, FloatArray, Key, Seed, Source, Table, check_column
+from nasbench_sim.tables.columns import FloatArray, check_column, may_have_holes
+from nasbench_sim.tables.table import Epochs, Key, Seed, Source, Table
 
 SCHEMA = 1
 _MAX_COLUMNS = 10_000
@@ -69,17 +70,16 @@ def cached_space(name: str) -> Space:
 
 def columns(table: Table) -> tuple[Accuracy, Metrics]:
     """The columns in canonical order, checked; every NaN in its one canonical form. Raises `TableError`."""
-    size = table.space.size
-    accuracy: Accuracy = {}
+
+    def checked(values: FloatArray, what: str, kind: str) -> FloatArray:
+        holes = may_have_holes(kind)
+        out = check_column(values, what=f"{table.name} {what}", kind=kind, size=table.space.size, holes=holes).copy()
+        out[np.isnan(out)] = np.nan
+        return out
+
     ordered = table.keys()
-    for key in ordered:
-        column = check_column(table.accuracy[key], what=f"{table.name} {key}", kind="accuracy", size=size).copy()
-        column[np.isnan(column)] = np.nan
-        accuracy[key] = column
-    metrics: Metrics = {}
-    for name in sorted(table.metrics):
-        what = f"{table.name} {name[0]} ({name[1]})"
-        metrics[name] = check_column(table.metrics[name], what=what, kind=name[0], size=size, holes=False)
+    accuracy = {key: checked(table.accuracy[key], str(key), "accuracy") for key in ordered}
+    metrics = {key: checked(table.metrics[key], f"{key[0]} ({key[1]})", key[0]) for key in sorted(table.metrics)}
     return accuracy, metrics
 
 

@@ -24,16 +24,13 @@ number of parameters for 150 cells, those of a different cell (D-X-Y/NATS-Bench#
 with the formula, and the build fails otherwise. `train_time_s` is 200 epochs of training in seconds (for `cifar10`: of
 the cifar10-valid run, the one a search sees).
 
-Twelve epochs come from a file that only `tables import` can add (see `nb201_sources.TWELVE_EPOCHS`): its public form
-is a pandas pickle, and no URL serves the converted table. Without it the table says so when asked.
+Twelve epochs, zero-cost proxies and hardware costs come from files that only `tables import` can add (see
+`nb201_optional`). Without them the table says so when asked.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +40,11 @@ import numpy.typing as npt
 from nasbench_sim.errors import ArchError, TableError
 from nasbench_sim.spaces.base import IntArray
 from nasbench_sim.spaces.nb201 import NB201
+from nasbench_sim.tables.columns import FloatArray, check_column
 from nasbench_sim.tables.manifest import cached_space, stamped
 from nasbench_sim.tables.nb201_costs import costs
+from nasbench_sim.tables.nb201_csv import Float64, read_floats, read_rows
+from nasbench_sim.tables.nb201_optional import read_optional
 from nasbench_sim.tables.nb201_sources import (
     CIFAR10,
     CIFAR10_RUNS,
@@ -52,19 +52,15 @@ from nasbench_sim.tables.nb201_sources import (
     IMAGENET16,
     ORIGINALS,
     SEEDS,
-    TWELVE_EPOCHS,
     Original,
 )
-from nasbench_sim.tables.table import FloatArray, Key, Table, check_column
+from nasbench_sim.tables.table import Key, Table
 from nasbench_sim.tables.unpickle import FLOAT64_ARRAYS, Float64Array, read_pickle
 
 NAME = "nb201"
 SEED_NUMBERS = (777, 888, 999)
 RUNS = ("run0", "run1", "run2")
 _WRONG_PARAMS = 150  # cells whose number of parameters the published file has wrong
-_NO_TWELVE = (
-    "12-epoch numbers were not imported: `tables import nb201 --from DIR` adds them where DIR has nb201_12ep.csv.gz"
-)
 _NOTES = (
     "seed mean is the mean of NAS-Bench-201 v1.1 (1 to 3 runs a cell, see mean_runs); seeds 777, 888 and 999 are "
     "NATS-Bench v1.0 (2 or 3 runs a cell)",
@@ -73,11 +69,9 @@ _NOTES = (
     "params_m and flops_m follow the layers; the published files are wrong for 150 cells (D-X-Y/NATS-Bench#36)",
 )
 
-Float64 = npt.NDArray[np.float64]
-
 
 def build(folder: Path) -> Table:
-    """The table from the originals in `folder`, and from `nb201_12ep.csv.gz` there or one level up, if it exists.
+    """The table from the originals in `folder`, and from the optional files there or one level up, if they exist.
 
     Raises `TableError` naming the file for one that is absent, is not byte for byte the pinned original, or does not
     agree with the others.
@@ -106,11 +100,10 @@ def build(folder: Path) -> Table:
             _put(accuracy, dataset, split, means[split])
         _put(accuracy, dataset, "valtest", None, seeds[dataset], SEED_NUMBERS)
     sources = [original.source() for original in ORIGINALS]
-    twelve = next((f for f in (folder / TWELVE_EPOCHS.file, folder.parent / TWELVE_EPOCHS.file) if f.is_file()), None)
-    if twelve is not None:
-        accuracy.update(_read_twelve(TWELVE_EPOCHS.read(twelve), space))
-        sources.append(TWELVE_EPOCHS.source())
-    extra: dict[str, Any] = {"notes": list(_NOTES), "absent": {} if twelve else {"12": _NO_TWELVE}}
+    extras = read_optional(folder, space)
+    accuracy.update(extras.accuracy)
+    sources += extras.sources
+    extra: dict[str, Any] = {"notes": [*_NOTES, *extras.notes], "absent": extras.absent}
     return stamped(
         Table(
             name=NAME,
@@ -119,7 +112,7 @@ def build(folder: Path) -> Table:
                 key: check_column(values, what=f"{NAME} {key}", kind="accuracy", size=space.size)
                 for key, values in accuracy.items()
             },
-            metrics=_metrics(space, seeds, mean_runs),
+            metrics={**_metrics(space, seeds, mean_runs), **extras.metrics},
             search_key=Key("cifar10", "valid", 200, "mean"),
             report_keys={split: Key("cifar10", split, 200, "mean") for split in ("valid", "test")},
             sources=tuple(sources),
@@ -152,52 +145,15 @@ def _mean(columns: Float64) -> Float64:
 
 
 def _read_csv(original: Original, data: bytes, space: NB201) -> dict[str, Float64]:
-    rows = _rows(original.file, data.decode(), ("file id", "arch str"), space)
+    rows = read_rows(original.file, data.decode(), ("file id", "arch str"), space)
     return {
-        split: _floats(original.file, rows, column)
+        split: read_floats(original.file, rows, column)
         for split, column in (
             ("train", "train accuracy"),
             ("valid", "validation accuracy"),
             ("test", "test accuracy"),
         )
     }
-
-
-def _read_twelve(data: bytes, space: NB201) -> dict[Key, Float64]:
-    file = TWELVE_EPOCHS.file
-    rows = _rows(file, gzip.decompress(data).decode(), ("index", "arch"), space)  # pinned bytes: no bomb
-    out = {}
-    for column, keys in {
-        "c10v_valid_acc": (("cifar10", "valid"), ("cifar10-valid", "valid")),
-        "c10_test_acc": (("cifar10", "test"),),
-        "c100_valid_acc": (("cifar100", "valid"),),
-        "c100_test_acc": (("cifar100", "test"),),
-        "in16_valid_acc": (("ImageNet16-120", "valid"),),
-        "in16_test_acc": (("ImageNet16-120", "test"),),
-    }.items():
-        values = _floats(file, rows, column)
-        for dataset, split in keys:
-            out[Key(dataset, split, 12, "mean")] = values
-    return out
-
-
-def _rows(file: str, text: str, index_and_arch: tuple[str, str], space: NB201) -> list[dict[str, str]]:
-    """The rows of a CSV file, which must be all cells in official index order."""
-    rows = list(csv.DictReader(io.StringIO(text)))
-    index, arch = index_and_arch
-    if len(rows) != space.size:
-        raise TableError(f"{file}: expected {space.size} rows, got {len(rows)}")
-    for i, (row, string) in enumerate(zip(rows, space.strings, strict=True)):
-        if row.get(index) != str(i) or row.get(arch) != string:
-            raise TableError(f"{file}: row {i} is {row.get(index)} {row.get(arch)}, expected {i} {string}")
-    return rows
-
-
-def _floats(file: str, rows: Iterable[dict[str, str]], column: str) -> Float64:
-    try:
-        return np.array([float(row[column]) for row in rows])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TableError(f"{file}: column {column!r} is absent or not numeric ({error})") from error
 
 
 # --- the pickles ----------------------------------------------------------------------------------------------------

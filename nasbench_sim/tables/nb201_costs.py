@@ -17,7 +17,7 @@ import numpy as np
 
 from nasbench_sim.errors import NotMeasured, unknown
 from nasbench_sim.spaces.nb201 import NB201, OPS
-from nasbench_sim.tables.table import FloatArray
+from nasbench_sim.tables.columns import FloatArray
 
 
 class Linear(NamedTuple):

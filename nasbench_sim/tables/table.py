@@ -14,12 +14,20 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.errors import ArchError, NotMeasured, TableError, unknown
+from nasbench_sim.errors import ArchError, NotMeasured, unknown
 from nasbench_sim.spaces import Space
+from nasbench_sim.tables.columns import PROXY, RANGES, FloatArray, check_column
 
-FloatArray = npt.NDArray[np.float32]
+__all__ = ["RANGES", "Epochs", "FloatArray", "Handle", "Key", "Seed", "Source", "Table", "check_column"]
+
 Epochs = int | Literal["unstated"]
 Seed = int | Literal["mean", "single", "run0", "run1", "run2"]
+
+
+_GET_PROXIES = (
+    "`tables import nb201 --from DIR` adds them where DIR has nb201_zero_cost_proxies.csv.gz, and "
+    "`tables import NAME --csv FILE --metric COLUMN=proxy/PROXY/DATASET` takes your own"
+)
 
 
 class Key(NamedTuple):
@@ -66,14 +74,17 @@ class Table:
     name: `nb201`, `nb201-analog`, or the name given on import.
     space: the search space; `A = space.size` rows.
     accuracy: key -> float32 `[A]` in percent, NaN where that number was never measured.
-    metrics: (metric, dataset) -> float32 `[A]`: `params_m` (millions), `flops_m` (millions), `train_time_s`,
-        `mean_runs` (how many training runs stand behind seed `"mean"`).
+    metrics: (metric, dataset) -> float32 `[A]`: `params_m` (millions), `flops_m` (millions), `train_time_s`
+        (of the search key's epochs), `mean_runs` (how many training runs stand behind seed `"mean"`); `proxy/NAME`,
+        `latency_ms/DEVICE`, `energy_mj/DEVICE` and `arithmetic_intensity/DEVICE`, NaN where never computed or measured
+        (see `columns`).
     search_key: the accuracy a search is allowed to see.
     report_keys: role -> key of the accuracy printed for the derived cell (`valid`, `test`).
     sources: provenance, licences, citations.
     remark: one sentence that every output on this table repeats (empty where there is nothing to warn of).
     sha256: of the content (numbers, keys, provenance; `store.content_sha256`): the same wherever it was written.
-    extra: JSON-able facts; `extra["absent"]` maps epochs (as text) to why the table does not hold that budget.
+    extra: JSON-able facts; `extra["absent"]` says why the table does not hold something: by epochs (as text), or by
+        `proxy/DATASET`.
     """
 
     name: str
@@ -169,12 +180,57 @@ class Table:
         """
         return self.handle(dataset=dataset, split=split, epochs=epochs, seed=seed)(arch)
 
-    def metric(self, name: str, *, dataset: str) -> FloatArray:
-        """A cost column `[A]`: `params_m`, `flops_m` or `train_time_s`; raises `NotMeasured` where absent."""
-        if (name, dataset) not in self.metrics:
-            have = [f"{n} ({d})" for n, d in self.metrics]
-            raise NotMeasured(f"table {self.name}: {unknown('metric', f'{name} ({dataset})', have)}")
-        return self.metrics[name, dataset]
+    def metric(self, name: str, *, dataset: str, missing: Literal["error", "nan"] = "error") -> FloatArray:
+        """A cost column `[A]` by name (`params_m`, `train_time_s`, `latency_ms/edgegpu`; units in the name), read-only.
+
+        Raises `NotMeasured` where absent, and for a column with holes unless `missing="nan"` asks for NaN there.
+
+        >>> from nasbench_sim.tables import open_table
+        >>> print(open_table("nb201-analog").metric("params_m", dataset="cifar10").max())
+        1.531546
+        """
+        out = self.metrics.get((name, dataset))
+        if out is None:
+            where = list(dict.fromkeys(d for _, d in self.metrics))
+            if dataset not in where:
+                raise NotMeasured(f"table {self.name}: {unknown('data set', dataset, where)} (for metrics)")
+            have = [n for n, d in self.metrics if d == dataset]
+            raise NotMeasured(f"table {self.name}: {unknown('metric', name, have)} (for data set {dataset})")
+        holes = int(np.isnan(out).sum())
+        if holes and missing == "error":
+            raise NotMeasured(
+                f"table {self.name}: {name} ({dataset}) exists for {len(out) - holes} of {len(out)} architectures; "
+                "pass missing='nan' to get NaN for the others"
+            )
+        return out
+
+    def proxies(self, dataset: str) -> list[str]:
+        """Names of the zero-cost proxies computed on a data set, sorted; empty where there are none.
+
+        >>> from nasbench_sim.tables import open_table
+        >>> open_table("nb201-analog").proxies("cifar10")
+        []
+        """
+        return sorted(n.removeprefix(PROXY) for n, d in self.metrics if d == dataset and n.startswith(PROXY))
+
+    def proxy(self, name: str, *, dataset: str) -> FloatArray:
+        """A zero-cost proxy `[A]` as its source computed it (unitless), NaN where it was not computed; read-only.
+
+        Raises `NotMeasured` naming the proxies of that data set, or the data sets that have any.
+        """
+        out = self.metrics.get((PROXY + name, dataset))
+        if out is not None:
+            return out
+        where = list(dict.fromkeys(d for n, d in self.metrics if n.startswith(PROXY)))
+        if not where:
+            raise NotMeasured(f"table {self.name} has no zero-cost proxies; {_GET_PROXIES}")
+        if dataset not in where:
+            absent = self.extra.get("absent", {}).get(PROXY + dataset, "")
+            why = f"; {absent}" if absent else ""
+            raise NotMeasured(f"table {self.name}: {unknown('data set', dataset, where)} (for proxies){why}")
+        raise NotMeasured(
+            f"table {self.name}: {unknown('proxy', name, self.proxies(dataset))} (for data set {dataset})"
+        )
 
     def datasets(self) -> list[str]:
         """Data sets with at least one accuracy."""
@@ -241,33 +297,3 @@ class Handle:
         if self._has_holes and bool(np.isnan(out).any()):
             raise NotMeasured(f"table {self.table_name}: {self.key} was not measured for every architecture asked")
         return out
-
-
-#: physical range of each kind of number; a value outside is a damaged file, not a measurement
-RANGES: Mapping[str, tuple[float, float]] = {
-    "accuracy": (0.0, 100.0),
-    "params_m": (0.0, 1e6),
-    "flops_m": (0.0, 1e9),
-    "train_time_s": (0.0, 1e9),
-    "mean_runs": (1.0, 1e3),
-}
-
-
-def check_column(values: npt.ArrayLike, *, what: str, kind: str, size: int, holes: bool = True) -> FloatArray:
-    """`values` as a read-only float32 `[size]`, or `TableError` naming the first row that cannot be true.
-
-    `holes=False` refuses NaN. Infinite values and values outside `RANGES[kind]` are always refused.
-    """
-    out = np.array(values, dtype=np.float32)
-    if out.shape != (size,):
-        raise TableError(f"{what}: expected {size} rows, got shape {out.shape}")
-    low, high = RANGES.get(kind, (-np.inf, np.inf))
-    nan = np.isnan(out)
-    bad = np.isinf(out) | (~nan & ((out < low) | (out > high)))
-    if not holes:
-        bad |= nan
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise TableError(f"{what}: row {row} holds {out[row]}, outside {low:g}..{high:g}")
-    out.setflags(write=False)
-    return out

@@ -6,7 +6,9 @@ column to a metric and a data set, and the unit (percent or fraction) is stated:
     nasbench-sim tables import mine --csv results.csv --space nb201 --arch-column arch --unit percent \\
         --map val_acc=cifar10/valid/200/mean --map test_acc=cifar10/test/200/mean --metric params=params_m/cifar10
 
-Compressed CSV (`.csv.gz`) is read as it streams, within bounds. Rows are counted as lines of the file, header = 1.
+Zero-cost proxies and hardware costs (`--metric sf=proxy/synflow/cifar10`; see `columns`) may have empty cells: never
+computed. Compressed CSV (`.csv.gz`) is read as it streams, within bounds. Rows are counted as lines of the file,
+header = 1.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import csv
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,12 +30,14 @@ import numpy.typing as npt
 from nasbench_sim.errors import ArchError, SpecError, TableError, unknown
 from nasbench_sim.files import sha256_file
 from nasbench_sim.spaces import Space
+from nasbench_sim.tables.columns import RANGES, FloatArray, check_column, family, may_have_holes
 from nasbench_sim.tables.manifest import cached_space, stamped
-from nasbench_sim.tables.table import RANGES, Epochs, FloatArray, Key, Seed, Source, Table, check_column
+from nasbench_sim.tables.table import Epochs, Key, Seed, Source, Table
 
 _MAX_LINE = 1 << 20
 _NAMED_SEEDS = get_args(get_args(Seed)[1])
-METRICS = tuple(name for name in RANGES if name != "accuracy")
+_PART = re.compile(r"[\w.-]{1,64}", re.ASCII)  # a proxy or a device
+METRICS = tuple(f"{name}NAME" if name.endswith("/") else name for name in RANGES if name != "accuracy")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Mapped:
     Attributes
     ----------
     accuracy: column -> key.
-    metrics: column -> (metric, data set); metrics are `params_m`, `flops_m` (millions), `train_time_s`, `mean_runs`.
+    metrics: column -> (metric, data set); metrics are `params_m`, `flops_m` (millions), `train_time_s` (of the
+        search column's epochs), `mean_runs`, and the families of `columns`.
     unit: of the accuracy columns.
     arch_column: the column of architecture strings.
     search: the accuracy column that a search may see; may be left out where there is only one.
@@ -86,17 +92,25 @@ def parse_map(text: str) -> tuple[str, Key]:
 
 
 def parse_metric(text: str) -> tuple[str, tuple[str, str]]:
-    """`COLUMN=METRIC/DATASET`; raises `SpecError`.
+    """`COLUMN=METRIC/DATASET`, where METRIC may be of two parts; raises `SpecError`.
 
     >>> parse_metric("params=params_m/cifar10")
     ('params', ('params_m', 'cifar10'))
+    >>> parse_metric("sf=proxy/synflow/cifar10")
+    ('sf', ('proxy/synflow', 'cifar10'))
     """
     column, _, right = text.rpartition("=")
-    metric, _, dataset = right.partition("/")
-    if not column or not dataset:
-        raise SpecError(f"--metric {text!r}: write COLUMN=METRIC/DATASET, e.g. params=params_m/cifar10")
-    if metric not in METRICS:
+    metric, _, dataset = right.rpartition("/")
+    if not column or not metric or not dataset:
+        raise SpecError(
+            f"--metric {text!r}: write COLUMN=METRIC/DATASET, e.g. params=params_m/cifar10 or sf=proxy/synflow/cifar10"
+        )
+    kind = family(metric)
+    if kind not in RANGES or kind == "accuracy":
         raise SpecError(f"--metric {text!r}: {unknown('metric', metric, METRICS)}")
+    name = metric.removeprefix(kind)
+    if kind.endswith("/") and not _PART.fullmatch(name):
+        raise SpecError(f"--metric {text!r}: {name!r} cannot be the NAME in {kind}NAME; use a-z A-Z 0-9 . _ -")
     return column, (metric, dataset)
 
 
@@ -112,6 +126,8 @@ def read_tabular(path: Path, mapped: Mapped, *, name: str, space: str) -> Table:
     for kind, keys in (("key", list(mapped.accuracy.values())), ("metric", list(mapped.metrics.values()))):
         if len(set(keys)) != len(keys):
             raise SpecError(f"two columns are mapped to the same {kind}; map each {kind} once")
+    holed = {column for column, (metric, _) in mapped.metrics.items() if may_have_holes(metric)}
+    may_be_empty = set(wanted) if mapped.allow_missing else holed - set(mapped.accuracy)
     values = {column: np.full(the_space.size, np.nan) for column in wanted[1:]}
     row_of = np.zeros(the_space.size, dtype=np.int64)
     for row, cells in _rows(path, wanted):
@@ -120,7 +136,7 @@ def read_tabular(path: Path, mapped: Mapped, *, name: str, space: str) -> Table:
             raise TableError(f"{path} row {row}: architecture {cells[0]} stood in row {row_of[index]} already")
         row_of[index] = row
         for column, cell in zip(wanted[1:], cells[1:], strict=True):
-            values[column][index] = _number(cell, f"{path} row {row}, column {column!r}", mapped.allow_missing)
+            values[column][index] = _number(cell, f"{path} row {row}, column {column!r}", column in may_be_empty)
     _check_complete(path, the_space, row_of, mapped.allow_missing)
     accuracy = {
         key: _accuracy(values[c], mapped.unit, f"{path} column {c!r}", row_of) for c, key in mapped.accuracy.items()
@@ -210,9 +226,11 @@ def _accuracy(
 
 def _metric(values: npt.NDArray[np.float64], kind: str, what: str) -> FloatArray:
     holes = int(np.isnan(values).sum())
-    if holes:
+    if holes == len(values):
+        raise TableError(f"{what} has no value at all; leave out its --metric")
+    if holes and not may_have_holes(kind):
         raise TableError(f"{what}: a cost needs every architecture, {holes} are missing; leave out its --metric")
-    return check_column(values, what=what, kind=kind, size=len(values), holes=False)
+    return check_column(values, what=what, kind=kind, size=len(values))
 
 
 # --- rows of either kind of file ------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def same(a: Table, b: Table) -> bool:
         columns
         and all(np.array_equal(a.accuracy[k], b.accuracy[k], equal_nan=True) for k in a.accuracy)
         and set(a.metrics) == set(b.metrics)
-        and all(np.array_equal(a.metrics[k], b.metrics[k]) for k in a.metrics)
+        and all(np.array_equal(a.metrics[k], b.metrics[k], equal_nan=True) for k in a.metrics)
         and (a.name, a.search_key, dict(a.report_keys), a.sources, a.remark, a.extra)
         == (b.name, b.search_key, dict(b.report_keys), b.sources, b.remark, b.extra)
     )

@@ -16,12 +16,16 @@ from nasbench_sim.errors import NotMeasured, TableError
 from nasbench_sim.spaces import NB201
 from nasbench_sim.tables import nb201
 from nasbench_sim.tables.nb201_costs import costs
-from nasbench_sim.tables.nb201_sources import CIFAR10, ORIGINALS, SEEDS, TWELVE_EPOCHS
+from nasbench_sim.tables.nb201_sources import CIFAR10, HARDWARE, ORIGINALS, PROXIES, SEEDS, TWELVE_EPOCHS
 from nasbench_sim.tables.table import Table
 from tests.tables.test_unpickle import read_slice
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 SLICES = (0, 11, 284)
+OPTIONAL = (TWELVE_EPOCHS, PROXIES, HARDWARE)
+# runs name their table by its content, so that what the originals alone give must stay what it is
+ORIGINALS_SHA256 = "27ee8b41d0bc106e17a3a4a3819803fc553d58858c2787e9d2475a69c21ac5cb"
+WITH_TWELVE_SHA256 = "b22887eed6e8626dfc0a2a425767c47830b7efd16ead3d1b8bbe4670dd002875"
 
 
 def column(table: Table, dataset: str, split: str, epochs: Any = 200, seed: Any = "mean") -> Any:
@@ -268,7 +272,7 @@ def test_search_and_report_keys(nb201_table: Table) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, shared_data: Path) -> Path:
-    """A copy of the originals that may be damaged, without the 12-epoch file."""
+    """A copy of the originals that may be damaged, without the optional files."""
     raw = tmp_path / "raw"
     raw.mkdir()
     for original in ORIGINALS:
@@ -277,16 +281,23 @@ def folder(tmp_path: Path, shared_data: Path) -> Path:
 
 
 @pytest.mark.real
-def test_without_the_twelve_epoch_file_the_table_says_so(folder: Path, shared_data: Path, nb201_table: Table) -> None:
+def test_without_the_optional_files_the_table_says_so(folder: Path, shared_data: Path, nb201_table: Table) -> None:
     table = nb201.build(folder)
+    assert table.sha256 == ORIGINALS_SHA256
     with pytest.raises(NotMeasured, match=r"Known: 200 .*; 12-epoch numbers were not imported.*--from DIR"):
         table.values(dataset="cifar10", split="valid", epochs=12, seed="mean")
+    with pytest.raises(NotMeasured, match=r"has no zero-cost proxies; .*--from DIR.* nb201_zero_cost_proxies\.csv\.gz"):
+        table.proxy("synflow", dataset="cifar10")
+    assert table.proxies("cifar10") == []
     shutil.copyfile(shared_data / TWELVE_EPOCHS.file, folder / TWELVE_EPOCHS.file)
-    assert nb201.build(folder).sha256 == nb201_table.sha256 != table.sha256
+    assert nb201.build(folder).sha256 == WITH_TWELVE_SHA256
+    for original in (PROXIES, HARDWARE):  # one level up will do
+        shutil.copyfile(shared_data / original.file, folder.parent / original.file)
+    assert nb201.build(folder).sha256 == nb201_table.sha256
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("original", [*ORIGINALS, TWELVE_EPOCHS], ids=lambda o: o.file)
+@pytest.mark.parametrize("original", [*ORIGINALS, *OPTIONAL], ids=lambda o: o.file)
 def test_a_wrong_file_is_named_with_expected_and_found(folder: Path, shared_data: Path, original: Any) -> None:
     path = folder / original.file
     source = shared_data / ("raw" if original in ORIGINALS else "") / original.file
@@ -325,17 +336,6 @@ def test_segments_must_be_cells_of_two_or_three() -> None:
     for wrong in ([1.0, 1, 2], [1.0, 1, 1, 1, 2, 2], [1.0, 1]):
         with pytest.raises(TableError, match="expected 2 cells of 2 or 3 seeds"):
             nb201._segments(np.array([wrong]), 2)
-
-
-def test_csv_rows_must_be_the_cells_in_order() -> None:
-    space = NB201()
-    lines = [f"{i},{s}" for i, s in enumerate(space.strings)]
-    assert len(nb201._rows("f", "\n".join(["i,a", *lines]), ("i", "a"), space)) == 15_625
-    with pytest.raises(TableError, match="expected 15625 rows, got 15624"):
-        nb201._rows("f", "\n".join(["i,a", *lines[:-1]]), ("i", "a"), space)
-    lines[3], lines[4] = lines[4], lines[3]
-    with pytest.raises(TableError, match="row 3 is 4 "):
-        nb201._rows("f", "\n".join(["i,a", *lines]), ("i", "a"), space)
 
 
 def test_runs_must_cover_every_cell_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from nasbench_sim.cli.tables import app
 from nasbench_sim.errors import RunError, SpecError, TableError, UserError
 from nasbench_sim.tables import catalogue
+from nasbench_sim.tables.table import Table
 from tests.tables.helpers import MISSING, SEED, TEST, VALID, same, small_table
 
 COMMANDS = ("list", "fetch", "import", "info", "verify", "export")
@@ -108,6 +110,44 @@ def test_export_and_import_csv_keep_every_bit(tmp_path: Path) -> None:
     for key, column in table.accuracy.items():
         np.testing.assert_array_equal(back.accuracy[key], column)
     np.testing.assert_array_equal(back.metrics["params_m", "cifar10"], table.metrics["params_m", "cifar10"])
+
+
+def with_proxies() -> Table:
+    """Two proxies of other coverage, and a latency with holes."""
+    table = small_table("mine")
+    rng = np.random.default_rng(2)
+    proxies = rng.lognormal(0, 5, (3, 15_625)).astype(np.float32)
+    proxies[0, ::2] = proxies[1, ::5] = proxies[2, ::3] = np.nan
+    names = ("proxy/synflow", "proxy/nwot", "latency_ms/edgetpu")
+    return replace(table, metrics={**table.metrics, **{(n, "cifar10"): p for n, p in zip(names, proxies, strict=True)}})
+
+
+def test_info_has_one_line_of_proxies_a_data_set() -> None:
+    catalogue.install(with_proxies())
+    out = run("info", "mine").splitlines()
+    assert [line for line in out if "synflow" in line] == [
+        "proxies of cifar10: nwot (12,500 computed); synflow (7,812 computed)"
+    ]
+    assert "costs: latency_ms/edgetpu, params_m of cifar10" in out
+    counts = {m["metric"]: m["measured"] for m in document("info", "mine")["metrics"]}
+    assert counts == {"params_m": 15_625, "proxy/nwot": 12_500, "proxy/synflow": 7_812, "latency_ms/edgetpu": 10_416}
+
+
+def test_proxies_survive_csv(tmp_path: Path) -> None:
+    table = with_proxies()
+    catalogue.install(table)
+    run("export", "mine", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [rows[i]["proxy/synflow/cifar10"] == "" for i in range(3)] == [True, False, True]
+    maps = [f"--map={'/'.join(map(str, k))}={'/'.join(map(str, k))}" for k in (VALID, TEST)]
+    metrics = [f"--metric={m}/{d}={m}/{d}" for m, d in table.metrics]
+    search = ["--search", "/".join(map(str, VALID))]
+    run("import", "yours", "--csv", tmp_path / "out.csv", "--unit", "percent", *maps, *metrics, *search)
+    back = catalogue.open_table("yours")
+    assert set(back.metrics) == set(table.metrics)
+    for key, column in table.metrics.items():
+        np.testing.assert_array_equal(back.metrics[key], column)
 
 
 def test_export_does_not_overwrite(tmp_path: Path) -> None:

@@ -136,6 +136,24 @@ def test_missing_rows_and_cells_become_holes_only_when_asked(tmp_path: Path) -> 
         read_tabular(tmp_path / "a.csv", with_cost, name="mine", space="nb201")
 
 
+def test_empty_cells_of_a_proxy_need_no_leave(tmp_path: Path) -> None:
+    body = cell(1, 4, "")(cell(0, 4, "-1e-3")(rows()))
+    as_proxy = Mapped(MAPPED.accuracy, "percent", {"params": ("proxy/synflow", "cifar10")}, search="val")
+    table = read_tabular(write(tmp_path / "a.csv", body), as_proxy, name="mine", space="nb201")
+    column = table.proxy("synflow", dataset="cifar10")
+    assert np.flatnonzero(np.isnan(column)).tolist() == [ORDER[1]]
+    assert column[ORDER[0]] == np.float32(-1e-3)
+    for edit, mapped, said in (
+        (cell(2, 2, ""), as_proxy, "column 'val' is empty; pass --allow-missing"),  # an accuracy still does
+        (cell(2, 4, "nan"), as_proxy, "'nan' is not a finite number; leave the cell empty"),
+        (lambda b: b, MAPPED, "column 'params' is empty"),  # and so does a cost
+        (lambda b: [[*r[:4], ""] for r in b], as_proxy, "has no value at all; leave out its --metric"),
+        (lambda b: b[1:], as_proxy, "1 of 15625 architectures have no row"),
+    ):
+        with pytest.raises(TableError, match=said):
+            read_tabular(write(tmp_path / "b.csv", edit([*map(list, body)])), mapped, name="mine", space="nb201")
+
+
 def test_the_unit_is_never_guessed_but_a_wrong_one_is_told(tmp_path: Path, good: Rows) -> None:
     fractions = [[*r[:2], str(float(r[2]) / 100), *r[3:]] for r in good]
     with pytest.raises(TableError, match=r"no value is above 1, .* pass --unit fraction"):
@@ -266,11 +284,26 @@ def test_map_mistakes(text: str, said: str) -> None:
 
 
 def test_metric_syntax() -> None:
-    assert parse_metric("t=train_time_s/cifar10") == ("t", ("train_time_s", "cifar10"))
+    for text, key in (
+        ("t=train_time_s/cifar10", ("t", ("train_time_s", "cifar10"))),
+        ("a=b=proxy/synflow/my data", ("a=b", ("proxy/synflow", "my data"))),
+        ("l=latency_ms/edge-gpu.2/cifar10", ("l", ("latency_ms/edge-gpu.2", "cifar10"))),
+    ):
+        assert parse_metric(text) == key
     for text, said in (
         ("t", "write COLUMN=METRIC"),
         ("t=params_m", "write"),
+        ("t=/cifar10", "write"),
+        ("t=proxy/synflow/", "write"),
+        ("=proxy/synflow/cifar10", "write"),
         ("t=param_m/c", "did you mean 'params_m'"),
+        ("t=params_m/x/c", "unknown metric 'params_m/x'"),
+        ("t=proxy/synflow", "unknown metric 'proxy'; did you mean 'proxy/NAME'"),
+        ("t=prox/synflow/c", "unknown metric 'prox/synflow'"),
+        ("t=accuracy/c", "unknown metric 'accuracy'"),
+        ("t=proxy//c", "'' cannot be the NAME in proxy/NAME"),
+        ("t=proxy/a/b/c", "'a/b' cannot be the NAME"),
+        ("t=proxy/a b/c", "'a b' cannot be the NAME"),
     ):
         with pytest.raises(SpecError, match=said):
             parse_metric(text)
