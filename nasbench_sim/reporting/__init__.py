@@ -3,7 +3,8 @@
 Everything here takes finished `Run` records and changes nothing in them.
 """
 
-from nasbench_sim.reporting.compare import Comparison, ComparisonRow, compare
+from nasbench_sim.reporting.compare import compare
+from nasbench_sim.reporting.comparison import Comparison, ComparisonRow
 from nasbench_sim.reporting.figures import (
     plot_convergence,
     plot_eigenvalue,

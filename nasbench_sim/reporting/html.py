@@ -13,7 +13,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from nasbench_sim.files import atomic_path
-from nasbench_sim.reporting.compare import Comparison, compare
+from nasbench_sim.reporting.compare import compare
+from nasbench_sim.reporting.comparison import Comparison
 from nasbench_sim.reporting.gallery import FIGURES, inline_svg
 from nasbench_sim.reporting.series import clean, labels, panels, settings
 from nasbench_sim.runs.record import Run
@@ -71,7 +72,9 @@ def command_line(run: Run, width: int | None = None) -> str:
     parts = [["nasbench-sim", "search", spec.method], ["--table", spec.table], ["--dataset", spec.dataset]]
     parts += [["--landscape", spec.landscape], ["--seeds", _seeds(spec.seeds)], ["--epochs", str(spec.epochs)]]
     parts += [["--steps-per-epoch", str(spec.steps_per_epoch)], ["--dtype", spec.dtype]]
-    for option, values in (("--set", spec.params), ("--landscape-set", spec.landscape_params)):
+    parts += [["--budget", repr(spec.budget)]] if spec.budget is not None else []
+    named = (("--set", spec.params), ("--landscape-set", spec.landscape_params), ("--penalty", spec.penalty))
+    for option, values in named:
         for name, value in values.items():
             parts.append([option, f"{name}={value if isinstance(value, str) else json.dumps(value)}"])
     lines = [""]

@@ -93,6 +93,11 @@ def _read(path: Path) -> _File:
         raise TableError(f"{path} is not a file of published results ({reason}); install nasbench-sim again") from error
 
 
+@lru_cache(maxsize=32)
+def _one_file(path: Path) -> _File:
+    return _read(path)
+
+
 @lru_cache(maxsize=4)
 def _files(folder: Path) -> tuple[_File, ...]:
     paths = sorted(folder.glob("*.json"))
@@ -153,6 +158,22 @@ def published_rows(
                 continue
             found.append(_on_dataset(file, row, dataset))
     return found
+
+
+def labelled_row(file: str, label: str, dataset: str, *, folder: Path | None = None) -> PublishedRow | None:
+    """The row of that label in one file of published results, or None where it has no number on `dataset`.
+
+    Raises `TableError` for a file or label that does not exist.
+
+    >>> labelled_row("balenas_table1.json", "BaLeNAS (2nd)", "cifar10").scores["test"].mean
+    94.02
+    """
+    path = (folder or data_path("published")) / file
+    one = _one_file(path)
+    for row in one.rows:
+        if row.label == label:
+            return _on_dataset(one, row, dataset) if dataset in row.results else None
+    raise TableError(f"{path} has no row {label!r}; it has {', '.join(row.label for row in one.rows)}")
 
 
 def absent_note(method: str, *, folder: Path | None = None) -> str:

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from nasbench_sim.errors import RunError
-from nasbench_sim.reporting.compare import Comparison, ComparisonRow, compare, judge
+from nasbench_sim.reporting.compare import compare, judge
+from nasbench_sim.reporting.comparison import Comparison, ComparisonRow
 from nasbench_sim.reporting.published import Score
 from tests.reporting.factory import CELL, make_run
 

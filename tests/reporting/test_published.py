@@ -79,8 +79,11 @@ def test_parsec_has_no_row_and_says_so() -> None:
 
 def test_parameters_choose_rows() -> None:
     assert [r.label for r in published_rows("balenas", "cifar10", params={})] == ["BaLeNAS (1st)"]
-    assert [r.label for r in published_rows("balenas", "cifar10", params={"order": 2})] == ["BaLeNAS (2nd)"]
-    assert len(published_rows("balenas", "cifar10")) == 2
+    second = {"order": 2, "samples": 3}
+    labels = [r.label for r in published_rows("balenas", "cifar10", params=second)]
+    assert labels == ["BaLeNAS (2nd)", "BaLeNAS", "M = 3"]
+    assert {r.scores["test"].mean for r in published_rows("balenas", "cifar10", params=second)} == {94.02}
+    assert len(published_rows("balenas", "cifar10")) == 7
     assert [r.label for r in published_rows("darts", "cifar100", params={})] == ["DARTS (1st)", "DARTS-V1", "DARTS"]
 
 
