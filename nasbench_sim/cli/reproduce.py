@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from nasbench_sim.cli.console import Json, check_folder_options, console, epoch_bar, print_json, seed_list
+from nasbench_sim.cli.papers import reproduce_paper
 from nasbench_sim.cli.searching import one_line
 from nasbench_sim.errors import RunError, SpecError, unknown
 from nasbench_sim.files import atomic_path
-from nasbench_sim.runs import Run, RunSpec, make_spec, search_all
-from nasbench_sim.runs.plan import PLAN
-from nasbench_sim.searchers import get_method, methods
+from nasbench_sim.runs import Run, make_spec, search_all
+from nasbench_sim.runs.plan import PLAN, in_good_order
+from nasbench_sim.searchers import methods
 from nasbench_sim.tables.catalogue import best_table_name, open_table
 
 LANDSCAPES = ("tabular", "shared")
@@ -28,32 +29,60 @@ def reproduce(
     table: Annotated[
         str, typer.Option(help="A table's name or .h5 file; default: nb201 if imported, else nb201-analog.")
     ] = "",
-    dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or ImageNet16-120.")] = "cifar10",
+    paper: Annotated[
+        str | None, typer.Option(help="Make the tables of a paper: balenas, bpnas, parsec or lecture.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="cifar10, cifar100 or ImageNet16-120; default cifar10, with --paper all.")
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Only this method; repeatable. Default: the headline ones.")
     ] = None,
     seeds: Annotated[str, typer.Option(help="A number (200), a range (0:200) or a list (1,2,5).")] = "200",
-    epochs: Annotated[int, typer.Option(help="Search epochs.")] = 50,
-    steps_per_epoch: Annotated[int, typer.Option(help="Architecture steps an epoch (391 = 25,000 / 64).")] = 391,
+    epochs: Annotated[int | None, typer.Option(help="Search epochs; default 50, with --paper the paper's.")] = None,
+    steps_per_epoch: Annotated[
+        int | None,
+        typer.Option(help="Architecture steps an epoch; default 391 (25,000 / 64), with --paper the paper's."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue what is unfinished in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in --out.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; default: the cores.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the methods on the best table present, on both landscapes; print published beside ours; write the page."""
+    """Run the methods on the best table present, on both landscapes; print published beside ours; write the page.
+
+    With --paper: run what the rows of that paper's tables need, on its own settings.
+    """
     began = time.perf_counter()
     check_folder_options(out, resume=resume, overwrite=overwrite)
     opened = open_table(table or best_table_name())
-    folder = out or Path("runs") / f"reproduce-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = out or Path("runs") / f"{paper or 'reproduce'}-{datetime.now():%Y%m%d-%H%M%S}"
+    if paper is not None:
+        if method or epochs is not None or steps_per_epoch is not None:
+            raise SpecError("--paper has its own methods and lengths; leave --method, --epochs, --steps-per-epoch away")
+        check_folder(folder, resume=resume, overwrite=overwrite)
+        reproduce_paper(
+            paper,
+            opened,
+            folder,
+            seeds=seed_list(seeds),
+            dataset=dataset,
+            resume=resume,
+            overwrite=overwrite,
+            workers=workers,
+            as_json=as_json,
+        )
+        return
+    where = dataset or "cifar10"
     specs = [
         make_spec(
             method=name,
             table=opened.name,
-            dataset=dataset,
+            dataset=where,
             landscape=landscape,
             seeds=seed_list(seeds),
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch,
+            epochs=50 if epochs is None else epochs,
+            steps_per_epoch=391 if steps_per_epoch is None else steps_per_epoch,
         )
         for name in _names(method)
         for landscape in LANDSCAPES
@@ -73,7 +102,7 @@ def reproduce(
     pending = [i for i in range(len(specs)) if i not in finished]
     say = console()
     if not as_json:
-        say.print(f"{len(specs)} runs of {len(specs[0].seeds)} seeds on {opened.name}, {dataset}; into {folder}")
+        say.print(f"{len(specs)} runs of {len(specs[0].seeds)} seeds on {opened.name}, {where}; into {folder}")
         if opened.remark:
             say.print(f"Note: {opened.remark}")
     with epoch_bar(not as_json) as (tick, tell):
@@ -112,17 +141,6 @@ def _names(asked: list[str] | None) -> list[str]:
         if name not in known:
             raise SpecError(unknown("method", name, known))
     return list(dict.fromkeys(asked or (name for name, recipe in methods().items() if recipe.headline)))
-
-
-def in_good_order(specs: list[RunSpec]) -> list[RunSpec]:
-    """The cheapest first: something is on the screen soon; then the dearest first: the cores end together."""
-    by_work = sorted(specs, key=work_of)
-    return by_work[:1] + by_work[:0:-1]
-
-
-def work_of(spec: RunSpec) -> float:
-    """Relative time of a run: its method's declared work, times 1.4 on the weight-sharing landscape."""
-    return get_method(spec.method).work * (1.4 if spec.landscape == "shared" else 1.0)
 
 
 def _look(runs: list[Run], folder: Path, as_json: bool, began: float) -> None:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -15,29 +15,43 @@ from markupsafe import Markup
 from nasbench_sim.files import atomic_path
 from nasbench_sim.reporting.compare import compare
 from nasbench_sim.reporting.comparison import Comparison
-from nasbench_sim.reporting.gallery import FIGURES, inline_svg
+from nasbench_sim.reporting.gallery import FIGURES, FigureKind, inline_svg
 from nasbench_sim.reporting.series import clean, labels, panels, settings
 from nasbench_sim.runs.record import Run
 
 TEMPLATE = "report.html.j2"
 
 
+class Drawing(NamedTuple):
+    """A figure of a page: its kind (name, title and caption may be the page's own) and the runs drawn."""
+
+    kind: FigureKind
+    runs: Sequence[Run]
+
+
 def write_report(
-    runs: Sequence[Run], path: Path | str, comparison: Comparison | None = None, *, title: str = "Search report"
+    runs: Sequence[Run],
+    path: Path | str,
+    comparison: Comparison | Mapping[str, Comparison] | None = None,
+    *,
+    title: str = "Search report",
+    drawings: Sequence[Drawing] | None = None,
 ) -> Path:
     """Write one HTML page about `runs` to `path`, atomically, and return the path.
 
     The page holds its figures and styles itself: it needs no network, no script and no font, reads in light and dark,
-    on paper and on a telephone. Every text of a run is escaped. `comparison` defaults to `compare(runs)`.
+    on paper and on a telephone. Every text of a run is escaped. `comparison`: one, or several by their headings;
+    default `compare(runs)`. `drawings`: default every figure of the gallery with all runs.
     Equal runs give equal bytes. Raises `RunError` for no runs or an unwritable path.
     """
-    text = render(runs, comparison or compare(runs), title)
+    sections = {"": comparison or compare(runs)} if not isinstance(comparison, Mapping) else comparison
+    text = render(runs, sections, title, drawings or [Drawing(kind, runs) for kind in FIGURES])
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)
 
 
-def render(runs: Sequence[Run], comparison: Comparison, title: str) -> str:
+def render(runs: Sequence[Run], sections: Mapping[str, Comparison], title: str, drawings: Sequence[Drawing]) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = files("nasbench_sim.reporting").joinpath(TEMPLATE).read_text(encoding="utf-8")
@@ -49,16 +63,16 @@ def render(runs: Sequence[Run], comparison: Comparison, title: str) -> str:
         tables=_tables(runs),
         remarks=list(dict.fromkeys(r for run in runs if (r := clean(run.table.get("remark", ""))))),
         landscapes=list(dict.fromkeys(panel.landscape for panel in panels(runs))),
-        comparison=comparison,
+        sections=[(clean(heading), comparison) for heading, comparison in sections.items()],
         figures=[
             {
                 "name": kind.name,
                 "title": kind.title,
                 "caption": kind.caption,
                 # our own drawing, with every text turned into outlines: safe to stand in the page as it is
-                "svg": Markup(inline_svg(kind.draw(runs), kind.name, kind.title, kind.caption)),
+                "svg": Markup(inline_svg(kind.draw(drawn), kind.name, kind.title, kind.caption)),
             }
-            for kind in FIGURES
+            for kind, drawn in drawings
         ],
     )
 

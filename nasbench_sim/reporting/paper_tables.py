@@ -27,19 +27,27 @@ def paper_tables(
     table: Table,
     *,
     datasets: Sequence[str] | None = None,
+    lacking: Mapping[tuple[str, str, str], str] | None = None,
 ) -> list[tuple[PaperTable, Comparison]]:
     """Every table of the paper: ours beside theirs, with n of both and whether ours falls in their mean ± 2 sd.
 
-    `runs`: (table name, row label, data set) -> finished run, as `papers.wanted` names them. A row without a search says
-    why; a quantity that the paper does not print stands alone.
+    `runs`: (table name, row label, data set) -> finished run, as `papers.wanted` names them. A row without search says
+    why, one whose search this table cannot give says so in the words of `lacking`; a quantity that the paper does not
+    print stands alone.
     """
     out = []
     for one in paper.tables:
         rows: list[ComparisonRow] = []
         for row in one.rows:
             for dataset in chosen(one, datasets):
-                run = runs.get((one.name, row.label, dataset))
-                rows += [_row(row, run, table, dataset, quantity) for quantity in one.quantities]
+                place = (one.name, row.label, dataset)
+                if lacking and place in lacking:
+                    row_here = Row(
+                        label=row.label, published=row.published, unavailable=lacking[place], remark=row.remark
+                    )
+                else:
+                    row_here = row
+                rows += [_row(row_here, runs.get(place), table, dataset, quantity) for quantity in one.quantities]
         used = [run.spec.landscape for (name, _, _), run in runs.items() if name == one.name]
         out.append((one, Comparison(tuple(rows), preamble(used or ["shared"]))))
     return out

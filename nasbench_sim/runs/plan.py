@@ -13,6 +13,7 @@ import numpy as np
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.files import atomic_path
 from nasbench_sim.runs.spec import RunSpec, make_spec
+from nasbench_sim.searchers import get_method
 
 PLAN = "plan.json"
 FORMAT = "nasbench-sim-plan"
@@ -123,3 +124,20 @@ def clear_checkpoints(folder: Path) -> None:
     with suppress(OSError):  # not there, or somebody keeps something in it
         (folder / "checkpoints").rmdir()
     (folder / PLAN).unlink(missing_ok=True)
+
+
+def in_good_order(specs: list[RunSpec]) -> list[RunSpec]:
+    """The cheapest first: something is on the screen soon; then the dearest first: the cores end together."""
+    by_work = sorted(specs, key=work_of)
+    return by_work[:1] + by_work[:0:-1]
+
+
+def work_of(spec: RunSpec) -> float:
+    """Relative time of a run: seeds x steps x its method's declared work, times 1.4 on the weight-sharing landscape.
+
+    A black-box search has no steps; its declared work is that of a whole search in DARTS steps.
+    """
+    work = get_method(spec.method).work * len(spec.seeds)
+    if spec.landscape == "evaluations":
+        return work
+    return work * spec.epochs * spec.steps_per_epoch * (1.4 if spec.landscape == "shared" else 1.0)

@@ -88,6 +88,11 @@ def search(
     return next(iter(results))[1]
 
 
+def check_possible(spec: RunSpec, table: Table) -> Batch:
+    """A batch of the first seed: raises `SpecError` or `NotMeasured` for what cannot run on this table."""
+    return Batch(spec, table, np.array(spec.seeds[:1]))
+
+
 def search_all(
     specs: Sequence[RunSpec],
     table: Table,
@@ -109,7 +114,7 @@ def search_all(
         workers = 1 if sum(sizes) < SMALL else cores()
     if workers < 1:
         raise SpecError(f"workers is at least 1, got {workers}")
-    batches = [Batch(s, table, np.array(s.seeds[:1])) for s in specs]  # raises for impossible specifications
+    batches = [check_possible(spec, table) for spec in specs]
     totals = [batch.epochs for batch in batches]
     jobs: list[Job] = []
     plans: list[Plan] = []
