@@ -53,6 +53,11 @@ def reproduce_paper(
 
 
 def _datasets(paper: Paper, table: Table, dataset: str | None) -> list[str]:
+    if not {"valid", "test"} <= set(table.report_keys):
+        raise SpecError(
+            f"papers report validation and test accuracy, and table {table.name} has {', '.join(table.report_keys)}; "
+            "get nb201 with `nasbench-sim tables fetch nb201`"
+        )
     every = list(dict.fromkeys(d for one in paper.tables for d in one.datasets))
     here = [d for d in every if d in table.datasets()]
     if dataset is not None and dataset not in here:

@@ -95,13 +95,13 @@ class Sheet:
         look = self.looks[self.names[i]]
         b = bands(values)
         at = drawn_epochs(values.shape[1])
-        x = at + 1.0
+        x = (at + 1.0) * seconds_a_point(self.runs[i])
         every = max(1, len(at) // 6)
         line = Line2D([], [], color=look.colour, linestyle=look.dashes, marker=look.marker)
         beside = self.members[panel_of(self.runs[i])]
         if len(at) == 1:  # an area over one epoch has no width: bars instead, side by side
-            x = x + 0.5 * ((beside.index(i) + 0.5) / len(beside) - 0.5)
-            ax.set_xlim(0.5, 1.5)
+            x = x * (1 + 0.5 * ((beside.index(i) + 0.5) / len(beside) - 0.5))
+            ax.set_xlim(0.5 * seconds_a_point(self.runs[i]), 1.5 * seconds_a_point(self.runs[i]))
             ax.vlines(x, b.lowest[at], b.highest[at], colors=look.colour, alpha=0.3, linewidth=3)
             ax.vlines(x, b.low[at], b.high[at], colors=look.colour, alpha=0.6, linewidth=3)
         else:
@@ -143,6 +143,11 @@ class Sheet:
         return max(1, min(len(self.names), 6, int(PANEL_WIDTH * COLUMNS / (0.62 + 0.066 * widest))))
 
 
+def seconds_a_point(run: Run) -> float:
+    """Simulated seconds between the points of an anytime curve; 1 where the points are search epochs."""
+    return (run.spec.budget or run.epochs) / run.epochs if run.spec.landscape == "evaluations" else 1.0
+
+
 def sheet(runs: Sequence[Run], figure: Figure | None) -> Sheet:
     """A sheet for `runs` on `figure`, or on a new figure that belongs to no window."""
     return Sheet(runs, Figure(layout="constrained") if figure is None else figure)
@@ -150,6 +155,8 @@ def sheet(runs: Sequence[Run], figure: Figure | None) -> Sheet:
 
 def dress(ax: Axes, cell: Cell, x: str = "epoch", width: int = 56) -> None:
     """Title (lines of `width` characters), axis labels with units, whole epochs."""
+    if x == "epoch" and cell.panel.landscape == "evaluations":
+        x = "seconds"
     ax.set_title(textwrap.fill(short(cell.panel.title, 2 * width - 8), width), loc="left")
     ax.set_xlabel(axis_label(x))
     ax.set_ylabel(axis_label(cell.quantity))

@@ -137,7 +137,9 @@ def chosen(table: PaperTable, datasets: Sequence[str] | None) -> list[str]:
 
 def _spec(search: Search, table: Table, dataset: str, seeds: int | Sequence[int]) -> RunSpec:
     where = "cifar10" if search.searched_on == "cifar10" else dataset
-    some = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    some: int | tuple[int, ...] = seeds if isinstance(seeds, int) else tuple(seeds)
+    if search.most_seeds is not None:
+        some = min(some, search.most_seeds) if isinstance(some, int) else some[: search.most_seeds]
     return make_spec(
         method=search.method,
         params={**search.params, **search.params_on.get(where, {})},
@@ -145,7 +147,7 @@ def _spec(search: Search, table: Table, dataset: str, seeds: int | Sequence[int]
         dataset=where,
         landscape=search.landscape or default_landscape(search.method),
         landscape_params=dict(search.landscape_params),
-        seeds=some if search.most_seeds is None else some[: search.most_seeds],
+        seeds=some,
         epochs=search.epochs,
         steps_per_epoch=search.steps_per_epoch,
         budget=search.budget,

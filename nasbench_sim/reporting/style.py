@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 
 #: methods with a look of their own, in the order of the registry; later names take what is left
-METHODS = ("darts", "balenas", "bpnas", "parsec", "random", "gdas", "drnas")
+METHODS = (
+    *("darts", "balenas", "bpnas", "parsec", "random", "gdas", "drnas"),
+    *("snas", "pc-darts", "proxylessnas", "rsps", "setn", "enas", "balenas-tf"),
+    *("rea", "rs", "reinforce", "local-search", "gp-bo", "tpe", "bohb"),
+)
 #: Okabe and Ito (2008), safe for colour-blind readers; without yellow, which is unreadable on white
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#4D4D4D", "#E69F00", "#56B4E9")
 #: tells lines apart in grey print; 5 and 7 have no common factor, so 35 looks differ
@@ -23,6 +27,7 @@ OPTIMUM = "#767676"
 
 AXIS = {
     "epoch": "search epoch",
+    "seconds": "simulated seconds",
     "valid": "validation accuracy (%)",
     "test": "test accuracy (%)",
     "skip_ratio": "skip connections (fraction of edges)",
