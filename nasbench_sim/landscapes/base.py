@@ -94,10 +94,13 @@ class Landscape(Protocol):
     def proxy(self, name: str, archs: Array, *, dataset: str | None = None) -> Array:
         """Zero-cost proxy `[S, M]` of `archs[S, M, D]`, NaN where it was never computed; default data set: its own."""
 
-    def arch_loss(self, state: LandscapeState | None, archs: Array, *, batch: bool = False) -> Array:
+    def arch_loss(
+        self, state: LandscapeState | None, archs: Array, *, batch: bool = False, own_batch: float = 0
+    ) -> Array:
         """Loss `[S, M]` of discrete architectures `archs[S, M, D]` under the shared weights.
 
-        `batch=True`: as this step's mini-batch shows it, with its noise.
+        `batch=True`: as this step's mini-batch shows it, with its noise, the same for all M. `own_batch=b` instead:
+        each as a mini-batch of its own shows it, b times as large as the search's.
         """
 
     def hessian(self, state: LandscapeState | None, theta: Array) -> Array:

@@ -99,7 +99,9 @@ class TabularLandscape:
         n = self.space.D * self.space.K
         return self._form.hessian(theta).reshape(len(theta), n, n)
 
-    def arch_loss(self, state: LandscapeState | None, archs: Array, *, batch: bool = False) -> Array:
+    def arch_loss(
+        self, state: LandscapeState | None, archs: Array, *, batch: bool = False, own_batch: float = 0
+    ) -> Array:
         """Error `[S, M]` of `archs[S, M, D]`: a gather from the same tensor (a table has no mini-batches)."""
         return self._flat.take(archs @ self.space.radix)
 

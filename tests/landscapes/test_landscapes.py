@@ -143,6 +143,25 @@ def test_weights_learn_where_they_are_used_and_towards_one() -> None:
     assert np.array_equal(once.maturity, state.maturity)
 
 
+def test_progress_is_that_of_training_options_together() -> None:
+    """A single path trains no option beside another: no progress; a uniform mixture has all of it, others lie between."""
+    land = landscape("shared")
+    state = halfway(land, n=4)
+    usage = np.stack(
+        [
+            np.eye(5)[[1, 0, 3, 3, 2, 4]],
+            np.full((6, 5), 0.2),
+            np.tile([0.5, 0.5, 0.0, 0.0, 0.0], (6, 1)),
+            np.random.default_rng(3).dirichlet(np.ones(5), 6),
+        ]
+    )
+    gained = (land.train_weights(state, usage, 1).progress - state.progress) / (1 - state.progress) ** 2
+    full = PARAMS.rate_progress / HORIZON.steps_per_epoch
+    assert gained[0] == 0 and gained[1] == pytest.approx(full)
+    assert gained[2] == pytest.approx(full * 0.5 / 0.8)
+    assert gained[3] == pytest.approx(full * np.mean(1 - (usage[3] ** 2).sum(axis=-1)) / 0.8)
+
+
 def test_preference_sets_in_at_the_onset_and_grows_with_progress() -> None:
     land = landscape("shared")
     theta = np.full((1, 6, 5), 0.2)
