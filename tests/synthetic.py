@@ -21,11 +21,17 @@ def synthetic_table(seed: int = 0, name: str = "synthetic") -> Table:
         key: check_column(base + random.normal(0, 0.5, SPACE.size), what=str(key), kind="accuracy", size=SPACE.size)
         for key in (VALID, TEST)
     }
+    # as in the real tables, no proxy for cells with operations that lead nowhere: here, with two `none` or more
+    proxies = {}
+    for n, proxy in enumerate(("proxy/synflow", "proxy/snip", "proxy/grasp", "proxy/nwot", "proxy/jacov")):
+        score = base + np.random.default_rng(seed + 1 + n).normal(0, 2, SPACE.size)
+        score[(SPACE.all == 0).sum(axis=1) > 1] = np.nan
+        proxies[proxy, "cifar10"] = check_column(score, what=proxy, kind=proxy, size=SPACE.size)
     return Table(
         name=name,
         space=SPACE,
         accuracy=columns,
-        metrics={},
+        metrics=proxies,
         search_key=VALID,
         report_keys={"valid": VALID, "test": TEST},
         remark="made-up numbers",
