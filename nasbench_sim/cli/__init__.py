@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nasbench_sim import __version__
-from nasbench_sim.cli import looking, methods, reproduce, searching, tables
+from nasbench_sim.cli import ablating, ensembles, looking, methods, pareto, reproduce, searching, tables
 from nasbench_sim.cli.program import run_program
 
 __all__ = ["app", "main"]
@@ -32,6 +32,13 @@ app.command(
     "query",
     epilog="Example: nasbench-sim query 9930 --table nb201 --dataset cifar10 --split test --epochs 200 --seed mean",
 )(looking.query)
+app.command(
+    "pareto", epilog="Example: nasbench-sim pareto runs/nsga2 runs/darts --metric params_m --out front.svg"
+)(pareto.pareto)
+app.command("ablate", epilog="Example: nasbench-sim ablate spec.yaml --out runs/ablation --workers 2")(ablating.ablate)
+app.command(
+    "ensemble", epilog="Example: nasbench-sim ensemble valid.h5 --method nes-rs --size 3 --seeds 20 --test test.h5"
+)(ensembles.ensemble)
 app.add_typer(tables.app, name="tables")
 app.add_typer(methods.app, name="methods")
 

@@ -13,7 +13,7 @@ from nasbench_sim.runs import Run
 from nasbench_sim.tables.catalogue import open_table
 
 
-def _load(folders: list[Path]) -> list[Run]:
+def load_runs(folders: list[Path]) -> list[Run]:
     """The runs of these folders; a folder that holds runs (of `reproduce`) stands for all of them."""
     found: list[Path] = []
     for folder in folders:
@@ -26,7 +26,7 @@ def compare(runs: Runs, as_json: Json = False) -> None:
     """Print the published numbers beside those of finished runs."""
     from nasbench_sim.reporting import compare as compare_runs
 
-    comparison = compare_runs(_load(runs))
+    comparison = compare_runs(load_runs(runs))
     if as_json:
         print_json(comparison.records())
     else:
@@ -42,7 +42,7 @@ def plot(
     from nasbench_sim.reporting import figure_kind, save_figure
 
     kind = figure_kind(figure)
-    console().print(str(save_figure(kind.draw(_load(runs)), out)))
+    console().print(str(save_figure(kind.draw(load_runs(runs)), out)))
 
 
 def report(
@@ -55,7 +55,7 @@ def report(
         raise SpecError(f"--out {str(out)!r}: give a file that ends in .html")
     from nasbench_sim.reporting import write_report
 
-    console().print(str(write_report(_load(runs), out, title=title)))
+    console().print(str(write_report(load_runs(runs), out, title=title)))
 
 
 def query(

@@ -145,7 +145,7 @@ class Sheet:
 
 def seconds_a_point(run: Run) -> float:
     """Simulated seconds between the points of an anytime curve; 1 where the points are search epochs."""
-    return (run.spec.budget or run.epochs) / run.epochs if run.spec.landscape == "evaluations" else 1.0
+    return float(run.final_state["budget"][0]) / run.epochs if "budget" in run.final_state else 1.0
 
 
 def sheet(runs: Sequence[Run], figure: Figure | None) -> Sheet:

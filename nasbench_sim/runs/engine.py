@@ -9,6 +9,7 @@ or in pieces.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +105,15 @@ class Batch:
             for name, values in row.items():
                 history[name][good, epoch] = values
         return Progress(epoch + 1, state, shared, history, members, failed)
+
+    def final_state(self, progresses: Sequence[Progress]) -> dict[str, Array]:
+        """What a record keeps beside history and cells: `theta` `[S, D, K]` after the last epoch, of all parts.
+
+        Nothing where restarts of an ensemble have taken the place of the searches.
+        """
+        if self._ensemble:
+            return {}
+        return {"theta": np.concatenate([self.searcher.distribution(p.state) for p in progresses])}
 
     def _failed_rows(self, state: State, failed: Array) -> Array:
         """bool, one a row of `state`: the search of that seed (or the search it restarts) has failed."""

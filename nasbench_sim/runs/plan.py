@@ -135,9 +135,9 @@ def in_good_order(specs: list[RunSpec]) -> list[RunSpec]:
 def work_of(spec: RunSpec) -> float:
     """Relative time of a run: seeds x steps x its method's declared work, times 1.4 on the weight-sharing landscape.
 
-    A black-box search has no steps; its declared work is that of a whole search in DARTS steps.
+    A black-box search has evaluations for steps, about 120 of them in the published budgets.
     """
     work = get_method(spec.method).work * len(spec.seeds)
     if spec.landscape == "evaluations":
-        return work
+        return 120 * work
     return work * spec.epochs * spec.steps_per_epoch * (1.4 if spec.landscape == "shared" else 1.0)

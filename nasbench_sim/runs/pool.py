@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from nasbench_sim.errors import RunError
 from nasbench_sim.runs.checkpoint import load_checkpoint, save_checkpoint
-from nasbench_sim.runs.engine import Batch, Progress
+from nasbench_sim.runs.engine import Progress
+from nasbench_sim.runs.evaluations import make_batch
 from nasbench_sim.runs.spec import RunSpec
 from nasbench_sim.tables.table import Table
 
@@ -55,7 +56,7 @@ def work(job: Job, table: Table, tick: Callable[[int, int], None], stopped: Call
     """Run one part to its end, or to the next epoch's end after `stopped()`; `tick(done, total)` after every epoch."""
     began = time.perf_counter()
     seeds = np.array(job.spec.seeds[job.start : job.stop], dtype=np.int64)
-    batch = Batch(job.spec, table, seeds)
+    batch = make_batch(job.spec, table, seeds)
     known = {"digest": job.spec.digest, "table_sha256": table.sha256}
     resumed = job.checkpoint is not None and job.checkpoint.exists()
     progress = load_checkpoint(job.checkpoint, **known) if resumed and job.checkpoint else batch.start()

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_sim.errors import SpecError, unknown
+from nasbench_sim.errors import NotMeasured, SpecError, unknown
 from nasbench_sim.landscapes import Landscape, SharedWeightsLandscape, SharedWeightsParams, TabularLandscape
+from nasbench_sim.landscapes.penalised import PenalisedLandscape
 from nasbench_sim.runs.spec import RunSpec
 from nasbench_sim.searchers import Searcher, get_method
 from nasbench_sim.tables.table import Table
@@ -42,6 +43,8 @@ def check_composition(spec: RunSpec) -> None:
             f"{spec.method} chooses members of an ensemble from per-sample predictions, which tables do not hold; "
             "use `nasbench-sim ensemble` with a file of predictions"
         )
+    if spec.penalty and family == "training-free":
+        raise SpecError(f"{spec.method} looks at proxies only and would not see a penalty; leave the penalty away")
     trains_cells = LANDSCAPES[family] == "evaluations"
     if trains_cells and spec.landscape != "evaluations":
         raise SpecError(
@@ -67,11 +70,14 @@ def make_landscape(spec: RunSpec, table: Table) -> Landscape:
         raise SpecError(f"table {table.name}: {unknown('data set', spec.dataset, table.datasets())}")
     key = table.search_key_for(spec.dataset)
     where: dict[str, Any] = dict(key._asdict(), dtype=np.dtype(spec.dtype))
+    land: Landscape
     if spec.landscape == "tabular":
         if spec.landscape_params:
             raise SpecError("the tabular landscape has no parameters; landscape_params belong to 'shared'")
-        return TabularLandscape(table, **where)
-    return SharedWeightsLandscape(table, **where, params=SharedWeightsParams.load(**spec.landscape_params))
+        land = TabularLandscape(table, **where)
+    else:
+        land = SharedWeightsLandscape(table, **where, params=SharedWeightsParams.load(**spec.landscape_params))
+    return PenalisedLandscape(land, table, spec.dataset, spec.penalty) if spec.penalty else land
 
 
 def check_requirements(spec: RunSpec, searcher: Searcher, landscape: Landscape) -> None:
@@ -79,7 +85,10 @@ def check_requirements(spec: RunSpec, searcher: Searcher, landscape: Landscape) 
     for need in sorted(searcher.requires):
         if need.startswith("proxy/"):
             name, _, dataset = need.removeprefix("proxy/").partition("@")
-            landscape.proxy(name, np.zeros((1, 1, landscape.space.D), dtype=np.int64), dataset=dataset or None)
+            try:
+                landscape.proxy(name, np.zeros((1, 1, landscape.space.D), dtype=np.int64), dataset=dataset or None)
+            except NotMeasured as error:
+                raise NotMeasured(f"{error}; proxy_dataset=NAME takes another data set's proxies") from error
         elif need not in landscape.offers:
             what = {"weights": "shared weights that learn (a second-order gradient goes through them)"}.get(need, need)
             raise SpecError(

@@ -49,8 +49,8 @@ class Run:
         (`valid`, `test`) the true accuracy of the derived cell by epoch, percent, `[S, E]`. A quantity that a method
         does not have (the Hessian of random sampling) is NaN throughout.
     members: method-specific arrays with leading axis S (ensemble members of BPNAS), may be empty.
-    final_state: `theta` `[S, D, K]`, the architecture distribution after the last epoch; empty where restarts of an
-        ensemble came after it.
+    final_state: `theta` `[S, D, K]`, the architecture distribution after the last epoch (not where restarts of an
+        ensemble came after it); of a black-box search every evaluation, see `EvaluationBatch.final_state`.
     failures: `seed`, `epoch` `[F]` and `alpha` `[F, D, K]` of the searches that diverged, as they were then.
     method: registry entry as plain data (paper, equation, deviations, unknowns).
     seconds: wall-clock seconds the searches took (compute only).

@@ -11,16 +11,18 @@ import numpy as np
 
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.runs.engine import Batch, Progress
-from nasbench_sim.runs.plan import Plan, clear_checkpoints, make_parts, open_folder
+from nasbench_sim.runs.evaluations import EvaluationBatch, make_batch
+from nasbench_sim.runs.plan import Plan, clear_checkpoints, make_parts, open_folder, work_of
 from nasbench_sim.runs.pool import Done, Job, run_jobs
 from nasbench_sim.runs.problem import default_landscape, describe_table, versions
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.spec import RunSpec, make_spec
-from nasbench_sim.searchers import Searcher, get_method
-from nasbench_sim.searchers.base import rows
+from nasbench_sim.searchers import get_method
 from nasbench_sim.tables.table import Table
 
-#: seed-steps below which starting processes (about 1 s each) costs more than it saves
+#: a method of so much work a step or evaluation (DARTS: 1) goes seed by seed, so that large batches save nothing
+ONE_BY_ONE = 1000.0
+#: seed-steps of DARTS below which starting processes (about 1 s each) costs more than it saves
 SMALL = 500_000
 CHECKPOINT_SECONDS = 5.0
 
@@ -88,9 +90,9 @@ def search(
     return next(iter(results))[1]
 
 
-def check_possible(spec: RunSpec, table: Table) -> Batch:
+def check_possible(spec: RunSpec, table: Table) -> Batch | EvaluationBatch:
     """A batch of the first seed: raises `SpecError` or `NotMeasured` for what cannot run on this table."""
-    return Batch(spec, table, np.array(spec.seeds[:1]))
+    return make_batch(spec, table, np.array(spec.seeds[:1]))
 
 
 def search_all(
@@ -109,18 +111,18 @@ def search_all(
     Every specification is checked before anything runs. `resume`: for all of them, or one a specification. `on_tick`
     gets (epochs done, epochs in all) a run.
     """
-    sizes = [len(s.seeds) * s.epochs * s.steps_per_epoch for s in specs]
-    if workers is None:
-        workers = 1 if sum(sizes) < SMALL else cores()
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise SpecError(f"workers is at least 1, got {workers}")
     batches = [check_possible(spec, table) for spec in specs]
+    if workers is None:
+        workers = 1 if sum(work_of(spec) for spec in specs) < SMALL else cores()
     totals = [batch.epochs for batch in batches]
     jobs: list[Job] = []
     plans: list[Plan] = []
     resumed = [resume] * len(specs) if isinstance(resume, bool) else resume
     for number, (spec, folder) in enumerate(zip(specs, folders, strict=True)):
-        plan = Plan(spec, table.sha256, make_parts(len(spec.seeds), -(-workers // len(specs))))
+        least = 1 if get_method(spec.method).work >= ONE_BY_ONE else 64
+        plan = Plan(spec, table.sha256, make_parts(len(spec.seeds), -(-workers // len(specs)), least))
         if folder is not None:
             plan = open_folder(folder, plan, resume=resumed[number], overwrite=overwrite)
         plans.append(plan)
@@ -144,7 +146,7 @@ def search_all(
                 **describe_table(table, plans[done.run].spec.dataset),
                 "loss": batches[done.run].landscape.loss_name,
             }
-            run = _assemble(plans[done.run], about, ordered, batches[done.run].searcher)
+            run = _assemble(plans[done.run], about, ordered, batches[done.run])
             folder = folders[done.run]
             if folder is not None:
                 run.save(folder)
@@ -153,15 +155,13 @@ def search_all(
             collected[done.run] = {}
 
 
-def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done], searcher: Searcher) -> Run:
+def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done], batch: Batch | EvaluationBatch) -> Run:
     progresses: list[Progress] = [d.progress for d in parts if d.progress is not None]
     history = {name: np.concatenate([p.history[name] for p in progresses]) for name in progresses[0].history}
     members = {name: np.concatenate([p.members[name] for p in progresses]) for name in progresses[0].members}
     failed = np.concatenate([p.failed for p in progresses])
     seeds = np.array(plan.spec.seeds, dtype=np.int64)
-    states = [rows(p.state, slice(0, len(p.failed))) for p in progresses]
-    alpha = np.concatenate([state.alpha[p.failed >= 0] for state, p in zip(states, progresses, strict=True)])
-    theta = np.concatenate([searcher.distribution(state) for state in states])
+    alpha = np.concatenate([p.state.alpha[: len(p.failed)][p.failed >= 0] for p in progresses])
     return Run(
         spec=plan.spec,
         table=about,
@@ -169,7 +169,7 @@ def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done], searc
         archs=history["archs"][:, -1].astype(np.int64),
         history=history,
         members=members,
-        final_state={} if members else {"theta": theta},  # restarts have overwritten the state of the search itself
+        final_state=batch.final_state(progresses),
         failures={"seed": seeds[failed >= 0], "epoch": failed[failed >= 0], "alpha": alpha},
         method=get_method(plan.spec.method).card(),
         seconds=sum(d.seconds for d in parts),

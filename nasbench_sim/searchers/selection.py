@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
 from nasbench_sim.searchers.base import View
+from nasbench_sim.searchers.links import Softmax
 
 Array = npt.NDArray[Any]
 
@@ -75,3 +76,35 @@ class ProxySample:
         seed = np.arange(len(cells))
         some = np.asarray(known.any(axis=1))
         return np.where(some[:, None], cells[seed, best], mode(alpha, mask))
+
+
+@dataclass(frozen=True)
+class AtMostSkips:
+    """The mode with at most `skips` skip connections: the weakest give way to the next best option of their edge.
+
+    Skips are ranked by their softmax probability. An edge on which nothing but the skip is left keeps it. Source:
+    P-DARTS (Chen et al., ICCV 2019, section 3.3), M = 2 in the normal cell of 8 operations. Raises `SpecError` for a
+    negative number.
+    """
+
+    skips: int = 2
+    requires: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.skips < 0:
+            raise SpecError(f"a cell has at least 0 skip connections, got {self.skips}")
+
+    def select(self, view: View, alpha: Array, sd: Array | None, mask: Array) -> Array:
+        """Lower the weakest skips until the number fits."""
+        skip = view.landscape.space.skip
+        cells, others = mode(alpha, mask), mask & ~skip
+        chosen = np.asarray(skip[np.arange(len(skip)), cells])
+        theta = Softmax().forward(alpha, mask)
+        strength = np.where(skip, theta, 0).max(axis=-1)
+        # an edge that cannot give way counts as the strongest of all
+        strength = np.where(chosen, np.where(others.any(axis=-1), strength, np.inf), -np.inf)
+        order = np.argsort(-strength, axis=1, kind="stable")
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.broadcast_to(np.arange(order.shape[1]), order.shape), axis=1)
+        lowered = chosen & (rank >= self.skips) & np.isfinite(strength)
+        return np.where(lowered, mode(alpha, others), cells)

@@ -128,11 +128,19 @@ def test_the_remark_stands_in_every_output_on_the_analog_table(finished: Path) -
 
 def test_json_is_one_document_for_every_command_that_has_it(finished: Path) -> None:
     write_table(replace(small_table(), name="nb201"), catalogue.table_path("nb201"))
+    good("ensemble", "--example", "digits.h5")
+    Path("axes.yaml").write_text(
+        "name: rates\ntable: nb201-analog\nmethod: darts\nlandscape: tabular\nseeds: 2\nepochs: 2\n"
+        "steps_per_epoch: 10\nmetric: accuracy\naxes: {lr: [0.001, 0.01]}\n"
+    )
     calls = {
         ("reproduce",): ("--table", "nb201-analog", "--method", "random", "--seeds", "2", *QUICK, "--out", "r"),
         ("search",): ("random", "--table", "nb201-analog", "--seeds", "2", *QUICK),
         ("compare",): (finished,),
         ("query",): ("9930", *KEY),
+        ("pareto",): (finished / "darts", "--metric", "params_m"),
+        ("ensemble",): ("digits.h5", "--seeds", "2", "--size", "2"),
+        ("ablate",): ("axes.yaml", "--workers", "1", "--out", "a"),
         ("tables", "list"): (),
         ("tables", "fetch"): ("nb201",),  # is here already: nothing is downloaded
         ("tables", "import"): ("yours", "--h5", catalogue.table_path("nb201")),
