@@ -56,6 +56,8 @@ class ComparisonRow:
         """Our mean ± sd and n, as printed."""
         if self.missing:
             return "not available"
+        if math.isnan(self.mean):
+            return "all failed" if self.failed else "none"
         return _score(self.mean, self.sd, self.n)
 
     @property
@@ -134,8 +136,6 @@ class Comparison:
 
 
 def _score(mean: float, sd: float | None, n: int | None) -> str:
-    if math.isnan(mean):
-        return "all failed"
     spread = "" if sd is None else f" ± {sd:.2f}"
     return f"{mean:.2f}{spread} (n={'?' if n is None else f'{n:,}'})"
 

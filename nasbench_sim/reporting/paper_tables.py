@@ -115,9 +115,14 @@ def _line(
 
 def _epochs(row: Row, run: Run, published: PublishedRow | None) -> ComparisonRow:
     values = epochs_to_convergence(run)
+    ends = bool(np.nanmin(run.history["active_ops"]) < np.nanmax(run.history["active_ops"]))
+    if not ends:
+        values = np.full(len(run.seeds), float(run.epochs))
     shared = ours(run, row.label, "epochs", values)
     late = int((np.isnan(values) & ~run.failed).sum())
     notes = (*common_notes(run), *((row.remark,) if row.remark else ()))
+    if not ends:
+        notes = (*notes, "prunes nothing and does not end by itself: its length")
     if late:
         notes = (*notes, f"{late} of {len(values)} searches had not ended after {run.epochs} epochs: not in the mean")
     if published is None or published.epochs is None:
@@ -144,8 +149,9 @@ def _without_run(row: Row, published: PublishedRow | None, table: Table, dataset
     theirs = None if score is None or published is None else (score.mean, score.sd, published.n)
     source = "" if published is None else f"{published.source}, {published.where}"
     label = "none" if published is None else published.label
-    if not row.optimum:
-        return _line(shared, label, theirs, source, None, notes, missing=row.unavailable)
+    if not row.optimum or quantity == "epochs":
+        why = row.unavailable or "the best cell of the table is looked up, not searched for"
+        return _line(shared, label, theirs, source, None, notes, missing=why)
     best = float(np.nanmax(table.accuracy[table.report_keys_for(dataset)[quantity]]))
     shared |= {"mean": best, "n": 1}
     inside = None

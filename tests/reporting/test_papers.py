@@ -50,7 +50,7 @@ PAPER = {
             "datasets": ["cifar10"],
             "rows": [{"label": "BPNAS", "published": ["bpnas_slides.json", "BPNAS"], "search": {
                 "method": "bpnas", "params": {"delta": 0.02, "lr": 0.05}, "landscape": "tabular",
-                "epochs": 4, "steps_per_epoch": 120}}],
+                "epochs": 4, "steps_per_epoch": 120}}, {"label": "best", "optimum": True}],
         },
     ],
 }  # fmt: skip
@@ -151,6 +151,7 @@ def test_tables_hold_what_the_runs_say(tmp_path: Path) -> None:
     assert epochs.tolist() == [float(np.argmax(a == 6) + 1) if (a == 6).any() else math.nan for a in active]
     assert two.rows[0].mean == pytest.approx(np.nanmean(epochs)) and two.rows[0].their_mean == 63.0
     assert two.rows[0].inside is None
+    assert two.rows[1].ours == "not available" and "looked up" in two.rows[1].missing
 
 
 def test_a_failed_search_has_no_accuracy_elsewhere() -> None:

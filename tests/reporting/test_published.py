@@ -68,7 +68,8 @@ def test_bpnas_has_test_accuracy_and_epochs_only() -> None:
 def test_random_stands_beside_rsps_and_says_why() -> None:
     (row,) = published_rows("random", "cifar10")
     assert (row.label, _scores(row)) == ("RSPS", {"valid": (80.42, 3.58), "test": (84.07, 3.61)})
-    assert "RSPS" in row.remark and "on a tabular landscape it is not" in row.remark
+    assert "our `rsps`" in row.remark and "at the uniform mixture" in row.remark
+    assert published_rows("rsps", "cifar10")[0].label == "RandomNAS"
 
 
 def test_parsec_has_no_row_and_says_so() -> None:
