@@ -14,6 +14,7 @@ from nasbench_sim.reporting.compare import common_notes, ours, pair, preamble
 from nasbench_sim.reporting.comparison import Comparison, ComparisonRow
 from nasbench_sim.reporting.papers import Paper, PaperTable, Row, chosen
 from nasbench_sim.reporting.published import PublishedRow, labelled_row
+from nasbench_sim.reporting.series import prunes
 from nasbench_sim.runs.record import Run
 from nasbench_sim.tables.table import Table
 
@@ -115,7 +116,7 @@ def _line(
 
 def _epochs(row: Row, run: Run, published: PublishedRow | None) -> ComparisonRow:
     values = epochs_to_convergence(run)
-    ends = bool(np.nanmin(run.history["active_ops"]) < np.nanmax(run.history["active_ops"]))
+    ends = prunes(run)
     if not ends:
         values = np.full(len(run.seeds), float(run.epochs))
     shared = ours(run, row.label, "epochs", values)
