@@ -64,7 +64,7 @@ def test_more_steps_than_anyone_has(option: str) -> None:
         (("--table", "./"), "is a folder"),
         (("--table", "../../etc/passwd"), "etc/passwd: cannot be read"),
         (("--dataset", "cifar11"), "unknown data set 'cifar11'; did you mean 'cifar10'? Known: cifar10"),
-        (("--landscape", "moon"), "landscape: Input should be 'tabular' or 'shared'"),
+        (("--landscape", "moon"), "landscape: Input should be 'tabular', 'shared' or 'evaluations'"),
         (("--dtype", "float16"), "dtype: Input should be 'float32' or 'float64'"),
         (("--set", "lrr=1"), "unknown parameter 'lrr'; did you mean 'lr'?"),
         (("--set", "lr"), "--set 'lr': write --set name=value"),
@@ -212,6 +212,5 @@ def test_binary_garbage_through_the_operating_system() -> None:
     result = run_process("search", b"\xff\xfe\x1b[2J")
     assert result.code == 2
     assert result.out == ""
-    assert result.err == (
-        "nasbench-sim: unknown method '\\udcff\\udcfe\\x1b[2J'. Known: balenas, bpnas, darts, parsec, random\n"
-    )
+    assert result.err.startswith("nasbench-sim: unknown method '\\udcff\\udcfe\\x1b[2J'. Known: balenas, ")
+    assert result.err.count("\n") == 1
