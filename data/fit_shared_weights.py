@@ -3,10 +3,10 @@
     python data/fit_shared_weights.py --trajectories supernet_trajectories.json
 
 Fitted to: the operation means and the spread over edges of theta by epoch, of one DARTS run (seed 1) and of one
-BaLeNAS run (initial precision 100, 1 draw), both of one small supernet. `rate_progress` comes from the
-DARTS training accuracy alone, taken as that of a uniform mixture. Held out: the two BaLeNAS runs at initial precision 1, and the skip probabilities of
-DARTS seed 0. Published search results are never used. The recordings are compared with the mean over simulated seeds,
-so a single run's luck stays in the residual.
+BaLeNAS run (initial precision 100, 1 draw), both of one small supernet. `rate_progress` comes from the DARTS training
+accuracy alone, taken as that of a uniform mixture. Held out: the two BaLeNAS runs at initial precision 1, and the skip
+probabilities of DARTS seed 0. Published search results are never used. The recordings are compared with the mean over
+simulated seeds, so a single run's luck stays in the residual.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("nasbench_sim", "gpu_validation")
-LAYERS = ("spaces", "tables", "landscapes", "ensembles", "searchers", "runs", "reporting", "cli")
+LAYERS = ("spaces", "tables", "compat", "landscapes", "ensembles", "searchers", "runs", "reporting", "cli")
 BASE = ("errors", "files", "resources", "sealed", "streams")  # below all layers
 NOT_OURS = {"__pycache__", "build", "dist"}
 GENERATORS = {"default_rng", "Generator", "BitGenerator", "Philox", "PCG64", "SeedSequence"}

@@ -32,9 +32,9 @@ app.command(
     "query",
     epilog="Example: nasbench-sim query 9930 --table nb201 --dataset cifar10 --split test --epochs 200 --seed mean",
 )(looking.query)
-app.command(
-    "pareto", epilog="Example: nasbench-sim pareto runs/nsga2 runs/darts --metric params_m --out front.svg"
-)(pareto.pareto)
+app.command("pareto", epilog="Example: nasbench-sim pareto runs/nsga2 runs/darts --metric params_m --out front.svg")(
+    pareto.pareto
+)
 app.command("ablate", epilog="Example: nasbench-sim ablate spec.yaml --out runs/ablation --workers 2")(ablating.ablate)
 app.command(
     "ensemble", epilog="Example: nasbench-sim ensemble valid.h5 --method nes-rs --size 3 --seeds 20 --test test.h5"

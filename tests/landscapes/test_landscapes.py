@@ -144,7 +144,7 @@ def test_weights_learn_where_they_are_used_and_towards_one() -> None:
 
 
 def test_progress_is_that_of_training_options_together() -> None:
-    """A single path trains no option beside another: no progress; a uniform mixture has all of it, others lie between."""
+    """A single path trains no option beside another: no progress; a uniform mixture has all of it."""
     land = landscape("shared")
     state = halfway(land, n=4)
     usage = np.stack(

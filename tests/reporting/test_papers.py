@@ -165,7 +165,7 @@ def test_a_search_the_table_cannot_give_is_a_row_that_says_so(tmp_path: Path) ->
     table = two_data_sets()
     paper = load_paper("small", folder_with(tmp_path, PAPER))
     places = wanted(paper, table, seeds=2, datasets=["cifar10"])
-    lacking = {place: "no proxies here" for place in places}
+    lacking = dict.fromkeys(places, "no proxies here")
     (_, one), _ = paper_tables(paper, {}, table, datasets=["cifar10"], lacking=lacking)
     darts = next(r for r in one.rows if r.method == "DARTS")
     assert darts.missing == "no proxies here" and darts.their_mean is not None and "no proxies here" in one.footnotes
