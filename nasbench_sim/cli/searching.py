@@ -95,4 +95,5 @@ def one_line(run: Run) -> str:
         f"{role} {summary[role]['mean']:.2f} +- {summary[role]['sd']:.2f}" for role in run.table["report_keys"]
     )
     skips = float(run.history["skip_ratio"][~run.failed, -1].mean())
-    return f"{head}{lost}: {scores} %, skip ratio {skips:.2f} ({run.seconds:.1f} s)"
+    share = f", {100 * summary['measured']:.0f} % of the final cells measured" if "measured" in summary else ""
+    return f"{head}{lost}: {scores} %, skip ratio {skips:.2f}{share} ({run.seconds:.1f} s)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -16,11 +17,15 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table as Grid
 
+from nasbench_sim.cli import module_tables
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.files import atomic_path
-from nasbench_sim.tables import catalogue, nb201
+from nasbench_sim.tables import catalogue, modules, nb1shot1, nb201
 from nasbench_sim.tables.columns import PROXY, FloatArray
+from nasbench_sim.tables.curves import curves_path, open_curves
 from nasbench_sim.tables.fetch import fetch_originals
+from nasbench_sim.tables.join import join_file
+from nasbench_sim.tables.nats import import_official
 from nasbench_sim.tables.nb201_sources import HOST
 from nasbench_sim.tables.store import read_table, write_table
 from nasbench_sim.tables.table import Table
@@ -31,12 +36,14 @@ app = typer.Typer(no_args_is_help=True, help="Tables: what was measured. List, f
 _Name = Annotated[str, typer.Argument(help="A table's name, or the path of an .h5 file.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+_ROWS = 1 << 14  # rows of a CSV that are text at one time: nb1shot1-3 has 1.3 million
+_NB101 = (modules.NAME, *nb1shot1.NAMES)  # fetched and imported together
 
 
 @app.command("list", epilog="Example: nasbench-sim tables list --json")
 def list_(as_json: _Json = False) -> None:
     """Show the tables that are here, and how to get the ones that are not."""
-    listed = catalogue.list_tables()
+    listed = [*catalogue.list_tables(), *module_tables.listed()]
     best = catalogue.best_table_name()
     if as_json:
         _print_json({"default": best, "tables": [_listed(t) for t in listed]})
@@ -52,8 +59,9 @@ def list_(as_json: _Json = False) -> None:
 
 @app.command(epilog="Example: nasbench-sim tables fetch nb201")
 def fetch(
-    name: Annotated[str, typer.Argument(help="Only nb201 can be fetched.")],
-    host: Annotated[str, typer.Option(help="A mirror of raw.githubusercontent.com with the same paths.")] = HOST,
+    name: Annotated[str, typer.Argument(help="nb201 (11 MB), or nb101 with the nb1shot1 tables (523 MB).")],
+    host: Annotated[str | None, typer.Option(help="A mirror of the public host, with the same paths.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="nb101 with 4, 12 and 36 epochs too (2.1 GB).")] = False,
     force: _Force = False,
     as_json: _Json = False,
 ) -> None:
@@ -63,16 +71,23 @@ def fetch(
     `tables import nb201 --from DIR` adds them where DIR holds nb201_12ep.csv.gz, nb201_zero_cost_proxies.csv.gz and
     nb201_hw_metrics.csv.gz.
     """
+    if name in _NB101:
+        with _progress() as report:
+            module_tables.fetch(host, full=full, force=force, as_json=as_json, progress=report)
+        return
     if name != nb201.NAME:
         raise SpecError(
-            f"cannot fetch {name!r}: only {nb201.NAME} has public originals; use `tables import` for others"
+            f"cannot fetch {name!r}: only {nb201.NAME} and {modules.NAME} have public originals; use `tables import` "
+            "for others"
         )
+    if full:
+        raise SpecError(f"--full is for {modules.NAME}; {nb201.NAME} has one public form")
     path = catalogue.table_path(name)
     if path.is_file() and not force:
         _done(catalogue.open_table(name), path, as_json, "is here already; --force downloads and builds it again")
         return
     with _progress() as report:
-        folder = fetch_originals(host=host, progress=report)
+        folder = fetch_originals(host=host or HOST, progress=report)
     path = catalogue.install_nb201(folder, force=force)
     _done(catalogue.open_table(name), path, as_json, "fetched and checked")
 
@@ -84,7 +99,13 @@ def fetch(
 )
 def import_(
     name: Annotated[str, typer.Argument(help="nb201, or the name the table shall have.")],
-    source: Annotated[Path | None, typer.Option("--from", help="Folder of the original files (nb201 only).")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Official files: nb201's originals; NATS-Bench folder or .tar; NAS-Bench-201 .pth; nb101's .tfrecord.",
+        ),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--csv", "--parquet", help="A .csv, .csv.gz or .parquet file, one row an architecture."),
@@ -100,19 +121,32 @@ def import_(
     space: Annotated[str, typer.Option(help="The search space of the architectures.")] = "nb201",
     unit: Annotated[str | None, typer.Option(help="Unit of the accuracies: percent or fraction.")] = None,
     search: Annotated[str | None, typer.Option(help="The column that a search may see.")] = None,
+    join: Annotated[str | None, typer.Option(help="Add the columns of --csv or --parquet to those of a table.")] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave absent architectures and empty cells unmeasured.")
     ] = False,
     force: _Force = False,
     as_json: _Json = False,
 ) -> None:
-    """Make a table from files of yours: nb201 from its originals, any other from CSV, Parquet or an exported .h5."""
+    """Make a table from files of yours: official ones (--from), CSV, Parquet, or an exported .h5.
+
+    NATS-Bench folders and archives and NAS-Bench-201 .pth files also give learning curves, kept beside the table.
+    """
     if sum(x is not None for x in (source, file, h5)) != 1:
-        raise SpecError("say what to import: one of --from DIR (nb201), --csv FILE, --parquet FILE or --h5 FILE")
-    if source is not None:
-        if name != nb201.NAME:
-            raise SpecError(f"--from reads the originals of {nb201.NAME}; use --csv, --parquet or --h5 for {name}")
+        raise SpecError("say what to import: one of --from DIR or FILE, --csv FILE, --parquet FILE or --h5 FILE")
+    if join is not None and file is None:
+        raise SpecError("--join adds the columns of a --csv or --parquet file; give one")
+    if source is not None and name in _NB101:
+        with _progress() as report:
+            module_tables.import_(source, force=force, as_json=as_json, progress=report)
+        return
+    if source is not None and name == nb201.NAME:
         path = catalogue.install_nb201(source, force=force)
+    elif source is not None:
+        with _progress() as report:
+            path = import_official(
+                source, name, force=force, allow_missing=allow_missing, workers=os.cpu_count() or 1, progress=report
+            )
     elif h5 is not None:
         path = catalogue.install(replace(read_table(h5), name=name), force=force)
     else:
@@ -120,19 +154,26 @@ def import_(
         mapped = Mapped(
             accuracy=_unique(parse_map(m) for m in maps or []),
             metrics=_unique(parse_metric(m) for m in metrics or []),
-            unit=_unit(unit),
+            unit=_unit(unit) if maps or join is None else "percent",  # metrics have no unit to state
             arch_column=arch_column,
             search=search,
             allow_missing=allow_missing,
         )
         catalogue.check_name(name)  # a bad name should not cost a long read
-        path = catalogue.install(read_tabular(file, mapped, name=name, space=space), force=force)
+        if join is None:
+            table = read_tabular(file, mapped, name=name, space=space)
+        else:
+            table = join_file(catalogue.open_table(join), name, file, mapped)
+        path = catalogue.install(table, force=force)
     _done(catalogue.open_table(name), path, as_json, "imported and checked")
 
 
 @app.command(epilog="Example: nasbench-sim tables info nb201-analog")
 def info(name: _Name, as_json: _Json = False) -> None:
     """Show what a table holds: keys, coverage, optima, provenance, licences, citations, sha256."""
+    if name == modules.NAME:
+        module_tables.info(as_json)
+        return
     table = catalogue.open_table(name)
     facts = _facts(table)
     if as_json:
@@ -148,6 +189,8 @@ def info(name: _Name, as_json: _Json = False) -> None:
     console.print(grid)
     for line in _metric_lines(table):
         typer.echo(line)
+    if _has_curves(table, name):
+        typer.echo(f"learning curves: {curves_path(name)}")
     typer.echo(f"a search sees {table.search_key}; reported: " + ", ".join(map(str, table.report_keys.values())))
     for line in (*([table.remark] if table.remark else []), *facts["notes"], *facts["absent"].values()):
         typer.echo(f"note: {line}")
@@ -164,13 +207,20 @@ def verify(
     as_json: _Json = False,
 ) -> None:
     """Read a table in full and check every byte, number and checksum. A damaged one is exit code 2."""
-    names = [name] if name else [t.name for t in catalogue.list_tables()]
+    names = [name] if name else [t.name for t in (*catalogue.list_tables(), *module_tables.listed())]
     checked = []
     for one in names:
+        if one == modules.NAME:
+            checked.append(module_tables.verify())
+            if not as_json:
+                typer.echo(f"{one}: ok, {checked[-1]['modules']:,} modules, sha256 {checked[-1]['sha256']}")
+            continue
         table = catalogue.open_table(one)
-        checked.append({"name": table.name, "sha256": table.sha256, "ok": True})
+        arrays = open_curves(table).verify() if _has_curves(table, one) else 0
+        checked.append({"name": table.name, "sha256": table.sha256, "ok": True, "curve_arrays": arrays})
         if not as_json:
-            typer.echo(f"{table.name}: ok, {len(table.accuracy)} accuracy columns, sha256 {table.sha256}")
+            curves = f", {arrays} arrays of learning curves" if arrays else ""
+            typer.echo(f"{table.name}: ok, {len(table.accuracy)} accuracy columns{curves}, sha256 {table.sha256}")
     if as_json:
         _print_json(checked)
 
@@ -185,6 +235,9 @@ def export(
     as_json: _Json = False,
 ) -> None:
     """Write a table as CSV (empty cell = never measured) or as a table file that `tables import --h5` reads."""
+    if name == modules.NAME:
+        module_tables.export(file, force=force, as_json=as_json)
+        return
     if file.suffix not in (".csv", ".h5"):
         raise SpecError(f"cannot tell what to write from {file.name!r}; end the file name in .csv or .h5")
     if file.exists() and not force:
@@ -197,17 +250,35 @@ def export(
     _done(table, file, as_json, "written")
 
 
+@app.command(epilog="Example: nasbench-sim tables complete nb1shot1-1")
+def complete(
+    name: Annotated[str, typer.Argument(help="A partial table: one that lacks architectures.")],
+    how: Annotated[str, typer.Option(help="How holes are filled: regressor.")] = "regressor",
+    force: _Force = False,
+    as_json: _Json = False,
+) -> None:
+    """Make NAME+regressor: a separate, flagged table in which a regression stands in for what was not measured."""
+    module_tables.complete(name, how, force=force, as_json=as_json)
+
+
+def _has_curves(table: Table, name: str) -> bool:
+    """Whether learning curves stand beside a table; one that is given as a file, or was copied, stands alone."""
+    return "curves" in table.extra and name == table.name and curves_path(name).is_file()
+
+
 def _write_csv(table: Table, path: Path) -> None:
     keys = table.keys()
     names = ["/".join(map(str, key)) for key in keys] + ["/".join(key) for key in table.metrics]
     columns = [table.accuracy[key] for key in keys] + list(table.metrics.values())
-    # the shortest decimals that are the stored float32, and nothing where nothing was measured
-    text = [np.where(np.isnan(c), "", c.astype(str)).tolist() for c in columns]
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["index", "arch", *names])
-        for arch, index in table.index_of.items():
-            writer.writerow([index, arch, *(t[index] for t in text)])
+        for start in range(0, table.space.size, _ROWS):
+            index = np.arange(start, min(start + _ROWS, table.space.size))
+            archs = [table.space.format(arch) for arch in table.space.at(index)]
+            # the shortest decimals that are the stored float32, and nothing where nothing was measured
+            text = [np.where(np.isnan(c[index]), "", c[index].astype(str)).tolist() for c in columns]
+            writer.writerows(zip(index.tolist(), archs, *text, strict=True))
 
 
 def _metric_lines(table: Table) -> Iterator[str]:
@@ -240,7 +311,7 @@ def _facts(table: Table) -> dict[str, Any]:
     keys = table.keys()
     for key in keys:
         column = table.accuracy[key]
-        measured = _measured(column)
+        measured = int(table.measured(**key._asdict()).sum())
         best = int(np.nanargmax(column)) if measured else None
         value = None if best is None else float(str(column[best]))
         accuracy.append({**key._asdict(), "measured": measured, "best": value, "best_index": best})

@@ -2,7 +2,8 @@
 
     L(theta; m, p) = scale * E_T[theta_eff] - max(0, p - onset) * sum_d sum_k preference[k] theta[d, k]
     theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; what is missing acts as `none`
-    `none` acts as itself with weight none_visibility, else as the average of the other options
+    `none` acts as itself with weight none_visibility, else as the average of the other options; a decision without
+    `none` lacks an option by the average of all of its options (see `absence`, also for options of other names)
     dm[d, k] = rate[k] * lr(t) * usage[d, k] * (1 - m[d, k])   a weight step; m = 0 at the start
     dp       = rate_progress * mixing * (1 - p)^2              a pass over the training data; p = 0 at the start
     mixing   = mean over d of (1 - sum_k usage[d, k]^2) / (1 - 1/K_d): 1 for a uniform mixture, 0 for a single path
@@ -31,6 +32,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasbench_sim.errors import SpecError
+from nasbench_sim.landscapes.absence import absent_weights, by_option, extended
 from nasbench_sim.landscapes.base import Horizon, LandscapeState, StreamCache, fresh_state
 from nasbench_sim.landscapes.multilinear import Multilinear, over_options
 from nasbench_sim.landscapes.tabular import TabularLandscape
@@ -121,45 +123,21 @@ class SharedWeightsLandscape:
             table, dataset=dataset, split=split, epochs=epochs, seed=seed, dtype=dtype
         )
         self.space, self.dtype = table.space, self.table_landscape.dtype
-        if not self.space.none.any(axis=1).all():
-            raise SpecError(
-                f"the weight-sharing model needs a `none` option at every decision; {table.space.name} lacks it"
-            )
         self.params = SharedWeightsParams.load() if params is None else params
-        self._rate = self._by_option(self.params.rate)
-        self._preference = self._by_option(self.params.preference)
-        self._absent = self._what_none_is()
+        self._rate = by_option(self.space, self.params.rate, self.dtype)
+        self._preference = by_option(self.space, self.params.preference, self.dtype)
+        self._absent = absent_weights(self.space, self.params.none_visibility, self.dtype)
         # 1 / (D (1 - 1/K_d)); a decision of one option has nothing to mix
         several = np.maximum(self.space.counts, 2)
         self._spread = (several / (several - 1) / self.space.D * (self.space.counts > 1)).astype(self.dtype)
-        self._extended = Multilinear(self._extend())
+        tensor, self._lacking = extended(self.space, self.table_landscape.tensor, self._absent)
+        self._extended = Multilinear(tensor)
         self._streams = StreamCache()
         self._field: tuple[Array, Array] | None = None
 
     def _as(self, value: float) -> Any:
         """`value` in the landscape's own precision, so that no product is widened."""
         return self.dtype.type(value)  # type: ignore[call-overload]
-
-    def _by_option(self, values: dict[str, float]) -> Array:
-        known = {o for options in self.space.options for o in options}
-        if set(values) - known:
-            raise SpecError(f"{self.space.name} has no option {', '.join(sorted(set(values) - known))}")
-        return np.array([[values.get(o, 0.0) for o in options] for options in self.space.options], dtype=self.dtype)
-
-    def _what_none_is(self) -> Array:
-        """Distribution `[D, K]` over the options that `none` stands for: itself, or the average of the others."""
-        others = (self.space.mask & ~self.space.none).astype(self.dtype)
-        visible = self._as(self.params.none_visibility)
-        out: Array = visible * self.space.none + (1 - visible) * others / others.sum(axis=1, keepdims=True)
-        return out.astype(self.dtype)
-
-    def _extend(self) -> Array:
-        """The table's tensor with one more option a decision, "absent": what `none` stands for, averaged."""
-        tensor = self.table_landscape.tensor.astype(np.float64)
-        for d in range(self.space.D):
-            weights = self._absent[d, : self.space.counts[d]].astype(np.float64)
-            tensor = np.concatenate([tensor, np.expand_dims(np.tensordot(tensor, weights, (d, 0)), d)], axis=d)
-        return tensor.astype(self.dtype)
 
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """Untrained shared weights for `seeds[S]`."""
@@ -224,7 +202,8 @@ class SharedWeightsLandscape:
     def unrolled(self, state: LandscapeState | None, theta: Array, xi: float) -> tuple[Array, Array]:
         """Loss and total gradient after one virtual weight step at theta: through dm/dtheta = xi rate lr (1 - m).
 
-        With m' = m + xi rate lr theta (1 - m): dL/dtheta + dL/dm' dm'/dtheta, at the present training progress. Each of M draws takes a virtual step of its own; all see one mini-batch.
+        With m' = m + xi rate lr theta (1 - m): dL/dtheta + dL/dm' dm'/dtheta, at the present training progress. Each of
+        M draws takes a virtual step of its own; all see one mini-batch.
         """
         state = _needed(state)
         rate = np.minimum(self._rate * self._as(xi * self._lr(state, 0)), 1)
@@ -276,8 +255,8 @@ class SharedWeightsLandscape:
         n, m, d = archs.shape
         seed, decision = np.arange(n)[:, None, None], np.arange(d)
         own = state.maturity[seed, decision, archs]  # 1 for `none`, as for every option without weights
-        absent = self.space.counts  # the number of the option "absent" in the extended tensor
-        error = self._extended.two_point(archs.reshape(n * m, d), own.reshape(n * m, d), absent).reshape(n, m)
+        cells, shares = archs.reshape(n * m, d), own.reshape(n * m, d)
+        error = self._extended.two_point(cells, shares, self._lacking).reshape(n, m)
         linear = self._tilt(state.progress)
         if batch or own_batch:
             linear = linear + (self._own_field(state) if own_batch else self._batch_noise(state))

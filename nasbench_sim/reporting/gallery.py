@@ -21,6 +21,7 @@ from nasbench_sim.reporting.figures import (
     plot_skip_ratio,
 )
 from nasbench_sim.reporting.outcomes import plot_final
+from nasbench_sim.reporting.regret import plot_regret
 from nasbench_sim.reporting.style import style
 from nasbench_sim.runs.record import Run
 
@@ -37,6 +38,10 @@ _VIEW_BOX = re.compile(r'viewBox="[\d. ]+"')
 _ID = re.compile(r'(\bid="|href="#|url\(#)')
 _COORDINATES = re.compile(r'(\b(?:d|x|y)=")([^"]*)"')
 _NUMBER = re.compile(r"\d+\.\d{3,}")
+
+
+#: the figure of `plot` that needs a table beside a run (`reporting.one_shot`)
+ONE_SHOT = "one_shot"
 
 
 class FigureKind(NamedTuple):
@@ -87,6 +92,16 @@ FIGURES = (
     ),
 )
 
+#: figures that `plot` knows and a page does not hold: they show the numbers of another figure in another way
+MORE_FIGURES = (
+    FigureKind(
+        "regret",
+        "Regret of the derived cell",
+        plot_regret,
+        "Best accuracy of the table minus that of the cell that would be derived after each epoch or second.",
+    ),
+)
+
 
 def figure_kind(name: str) -> FigureKind:
     """The figure of that name; raises `RunError` for an unknown one.
@@ -94,10 +109,11 @@ def figure_kind(name: str) -> FigureKind:
     >>> figure_kind("convergence").title
     'Accuracy of the derived cell'
     """
-    for kind in FIGURES:
+    every = (*FIGURES, *MORE_FIGURES)
+    for kind in every:
         if kind.name == name:
             return kind
-    raise RunError(unknown("figure", name, (kind.name for kind in FIGURES)))
+    raise RunError(unknown("figure", name, (*(kind.name for kind in every), ONE_SHOT)))
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasbench_sim.errors import NotMeasured, SpecError, unknown
 from nasbench_sim.landscapes import Landscape, SharedWeightsLandscape, SharedWeightsParams, TabularLandscape
@@ -116,6 +117,18 @@ def describe_table(table: Table, dataset: str) -> dict[str, Any]:
         "best": best,
         "sources": [vars(source) for source in table.sources],
     }
+
+
+def measured_cells(table: Table, dataset: str, archs: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
+    """`measured` bool `[S]`: which cells `archs[S, D]` the search key was measured for, where a table has predictions.
+
+    False where a search failed (cell -1). Nothing for a table of measurements only: there all are.
+    """
+    key = table.search_key_for(dataset)
+    if key.seed != "completed":
+        return {}
+    there = table.measured(**key._asdict())[table.space.index(np.maximum(archs, 0))]
+    return {"measured": np.asarray(there & (archs >= 0).all(axis=1))}
 
 
 def versions() -> dict[str, str]:

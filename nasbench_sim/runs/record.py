@@ -50,7 +50,8 @@ class Run:
         does not have (the Hessian of random sampling) is NaN throughout.
     members: method-specific arrays with leading axis S (ensemble members of BPNAS), may be empty.
     final_state: `theta` `[S, D, K]`, the architecture distribution after the last epoch (not where restarts of an
-        ensemble came after it); of a black-box search every evaluation, see `EvaluationBatch.final_state`.
+        ensemble came after it); of a black-box search every evaluation, see `EvaluationBatch.final_state`. On a table
+        with predictions also `measured` bool `[S]`: whether the final cell's accuracy is a measurement.
     failures: `seed`, `epoch` `[F]` and `alpha` `[F, D, K]` of the searches that diverged, as they were then.
     method: registry entry as plain data (paper, equation, deviations, unknowns).
     seconds: wall-clock seconds the searches took (compute only).
@@ -88,7 +89,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Mean, sd (n-1) of the final accuracies by role over the searches that did not fail, n and how many failed.
 
-        Mean and sd are None where all failed. With the table's remark.
+        Mean and sd are None where all failed. With the table's remark; on a table with predictions also `measured`, the
+        share of those searches whose final cell was measured.
         """
         out: dict[str, Any] = {
             "method": self.spec.method,
@@ -102,6 +104,9 @@ class Run:
             values = self.final(role)[~self.failed].astype(np.float64)
             sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
             out[role] = {"mean": float(values.mean()), "sd": sd} if len(values) else {"mean": None, "sd": None}
+        if "measured" in self.final_state:
+            measured = self.final_state["measured"][~self.failed]
+            out["measured"] = float(measured.mean()) if len(measured) else None
         out["remark"] = self.table.get("remark", "")
         return out
 

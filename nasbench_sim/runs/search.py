@@ -14,7 +14,7 @@ from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.runs.evaluations import EvaluationBatch, make_batch
 from nasbench_sim.runs.plan import Plan, clear_checkpoints, make_parts, open_folder, work_of
 from nasbench_sim.runs.pool import Done, Job, run_jobs
-from nasbench_sim.runs.problem import default_landscape, describe_table, versions
+from nasbench_sim.runs.problem import default_landscape, describe_table, measured_cells, versions
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.spec import RunSpec, make_spec
 from nasbench_sim.searchers import get_method
@@ -161,15 +161,16 @@ def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done], batch
     members = {name: np.concatenate([p.members[name] for p in progresses]) for name in progresses[0].members}
     failed = np.concatenate([p.failed for p in progresses])
     seeds = np.array(plan.spec.seeds, dtype=np.int64)
+    archs = history["archs"][:, -1].astype(np.int64)
     alpha = np.concatenate([p.state.alpha[: len(p.failed)][p.failed >= 0] for p in progresses])
     return Run(
         spec=plan.spec,
         table=about,
         seeds=seeds,
-        archs=history["archs"][:, -1].astype(np.int64),
+        archs=archs,
         history=history,
         members=members,
-        final_state=batch.final_state(progresses),
+        final_state={**batch.final_state(progresses), **measured_cells(batch.table, plan.spec.dataset, archs)},
         failures={"seed": seeds[failed >= 0], "epoch": failed[failed >= 0], "alpha": alpha},
         method=get_method(plan.spec.method).card(),
         seconds=sum(d.seconds for d in parts),

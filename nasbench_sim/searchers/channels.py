@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
+from nasbench_sim.landscapes.absence import may_lack
 from nasbench_sim.searchers.base import Estimate, Slots, View, over_options
 from nasbench_sim.searchers.links import Link, Softmax
 from nasbench_sim.searchers.updates import Adam, Update
@@ -29,9 +30,16 @@ EDGE = "edge"  # slot: beta [S, D, 1]; those of its update are called edge_<name
 def incoming(decisions: tuple[str, ...], space: str) -> tuple[tuple[int, ...], ...]:
     """Groups of decisions that enter one node, from names `node<-source`; raises `SpecError` for other names.
 
+    Where no decision is an edge (parents are decisions of their own, weighed by their theta already) every decision
+    stands alone: its weight is 1, and beta has no gradient.
+
     >>> incoming(("1<-0", "2<-0", "2<-1"), "small")
     ((0,), (1, 2))
+    >>> incoming(("op of node 1", "parents of node 2"), "small")
+    ((0,), (1,))
     """
+    if not _edges(decisions):
+        return tuple((number,) for number in range(len(decisions)))
     groups: dict[str, list[int]] = {}
     for number, name in enumerate(decisions):
         match = re.fullmatch(r"(\w+)<-\w+", name)
@@ -42,6 +50,31 @@ def incoming(decisions: tuple[str, ...], space: str) -> tuple[tuple[int, ...], .
             )
         groups.setdefault(match.group(1), []).append(number)
     return tuple(tuple(group) for group in groups.values())
+
+
+def _edges(decisions: tuple[str, ...]) -> bool:
+    return any("<-" in name for name in decisions)
+
+
+@lru_cache(maxsize=16)
+def bypass(space: Space, channels: int, dtype: str) -> tuple[Array, Array]:
+    """Share `[D, 1]` of theta that is mixed, and what passes beside it `[D, K]`: (1 - 1/K) onehot(skip).
+
+    Without a skip connection no option is the bypassed signal: it stands for the average of the options, a constant
+    that alpha does not move, so that theta counts for 1/K of the block as published. A decision without operations (the
+    parents of a node) has no channels to choose from: all of its theta counts.
+
+    >>> from nasbench_sim.spaces import get_space
+    >>> share, past = bypass(get_space("nb1shot1-1"), 4, "float64")
+    >>> share[:3, 0].tolist(), past[:3, :3].tolist()
+    ([0.25, 0.25, 1.0], [[0.25, 0.25, 0.25], [0.25, 0.25, 0.25], [0.0, 0.0, 0.0]])
+    """
+    as_ = np.dtype(dtype).type
+    has_skip = space.skip.any(axis=1, keepdims=True)
+    operations = np.asarray(space.skip.any(axis=1) | may_lack(space))
+    share = np.where(operations[:, None], as_(1 / channels), as_(1))
+    average = space.mask.astype(dtype) / space.counts[:, None].astype(dtype)
+    return share, (1 - share) * np.where(has_skip, space.skip.astype(dtype), average)
 
 
 def edge_weights(beta: Array, groups: tuple[tuple[int, ...], ...]) -> tuple[Array, Array]:
@@ -83,15 +116,16 @@ def edge_gradient(grad: Array, weights: Array, largest: Array, groups: tuple[tup
 class PartialChannels:
     """PC-DARTS: theta' = w (theta / K + (1 - 1/K) onehot(skip)) + (1 - w) onehot(none), theta = softmax(alpha).
 
-    `channels` K: one in K channels is mixed, and the bypass of the others is a skip connection without parameters.
-    `edge_normalisation`: w of `edge_weights`; an edge acts as `none` for the share 1 - w. Else w = 1.
+    `channels` K: one in K channels is mixed, and the bypass of the others is a skip connection without parameters; see
+    `bypass` for decisions without one.
+    `edge_normalisation`: w of `edge_weights`; an edge acts as `none` for the share 1 - w. Else w = 1, as in spaces
+    whose decisions are no edges: there the parents of a node are weighed by theta already.
     `update`: of beta, from `warmup` (a share of the search) on. beta starts as sqrt(K) times the mean of alpha over an
     edge's options: N(0, 1e-3^2) as published, and independent of theta, which that mean does not enter.
 
     Both gradients go through theta': dL/dtheta = w/K dL/dtheta', dL/dw = <theta/K + (1 - 1/K) skip - none, dL/dtheta'>.
     The shared weights train at w theta + (1 - w) onehot(none): those of the channels that are mixed.
-    Raises `SpecError` at the first step on a space without skip connections, or, with edge normalisation, without
-    `none` or nodes.
+    Raises `SpecError` at the first step on a space of edges some of which have no `none`, with edge normalisation.
     """
 
     channels: int = 4
@@ -121,21 +155,17 @@ class PartialChannels:
         return after
 
     def mixed(self, space: Space, theta: Array) -> Array:
-        """theta / K + (1 - 1/K) onehot(skip), of the shape of `theta[..., D, K]`."""
-        if self.channels > 1 and not space.skip.any(axis=1).all():
-            raise SpecError(
-                f"channels that bypass the operations are a skip connection, which {space.name} does not have at every "
-                "decision; use channels=1"
-            )
-        share = theta.dtype.type(1 / self.channels)
-        return np.asarray(theta * share + (1 - share) * space.skip.astype(theta.dtype))
+        """theta / K + (1 - 1/K) onehot(skip), of the shape of `theta[..., D, K]`; see `bypass`."""
+        share, past = bypass(space, self.channels, theta.dtype.name)
+        return np.asarray(theta * share + past)
 
     def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
         """One forward and backward pass at theta'; past the warm-up beta moves by its own Adam."""
-        space, share = view.landscape.space, alpha.dtype.type(1 / self.channels)
+        space = view.landscape.space
+        share, _ = bypass(space, self.channels, alpha.dtype.name)
         theta = self.link.forward(alpha, mask)
         mixed = self.mixed(space, theta)
-        if not self.edge_normalisation:
+        if not self.edge_normalisation or not _edges(space.decisions):
             loss, grad = view.look(mixed)
             g = self.link.pullback(alpha, theta, grad * share)
             return Estimate(loss, g, g * g, theta)

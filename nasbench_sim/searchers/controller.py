@@ -1,63 +1,64 @@
 """The controller of ENAS: an LSTM that writes a cell decision by decision, with its gradient by hand.
 
-One controller a seed, all in one flat array `[S, P]`. Its layers are NumPy matmuls over the seed axis, which are one
-BLAS call a seed, of a shape that does not depend on the batch: a seed alone equals its row bit for bit. At the
-published size (32 units, 2 layers, 17,253 weights) a batch of 20 cells takes 7.4 million flop to write and learn from.
-
     (h, c)_l = LSTM_l(x, (h, c)_l);  logits = tanh_constant tanh((W h_L + b) / temperature);  op ~ Cat(softmax(logits))
     x of the first decision is a learned vector, of every other the embedding of the option just chosen
+
+One controller a seed, all in one flat array `[S, P]`. Its layers are NumPy matmuls over the seed axis, which are one
+BLAS call a seed, of shapes and strides that do not depend on the batch, by which kernels round: a seed alone equals its
+row bit for bit. At the published size (32 units, 2 layers, 17,253 weights) 20 cells take 6.9 million flop to write and
+learn from, and 8 more that are only written 0.9.
+
+A layer's input is one row: states, two ones for PyTorch's two biases and, in layer 0, the one-hot of the option before,
+whose weights are embed @ input. So one product makes z, and one over the rows of all decisions a layer's gradient.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
-from nasbench_sim.searchers.base import over_options
+from nasbench_sim.searchers.lstm import SLOPES, UNITS, Tape, added, backward, children, forward, leave_slopes, prefixes
 from nasbench_sim.searchers.one_shot import at_least_one
-from nasbench_sim.searchers.random_variables import pick
 from nasbench_sim.streams import Streams
 
 Array = npt.NDArray[Any]
 
-INIT_RANGE = (
-    0.1  # uniform range of the weights that the published code sets; the others keep PyTorch's 1 / sqrt(hidden)
-)
+INIT_RANGE = 0.1  # of the weights that the published code sets; the others keep PyTorch's 1 / sqrt(hidden)
+NEVER = -1e9  # logit of an option that is not there: its probability is 0, and 0 times it is 0
 
 
-class Step(NamedTuple):
-    """What the backward pass needs of one decision; `M'` is 1 at the first decision, where all cells are alike.
+class Heads(NamedTuple):
+    """The distributions that cells met: `bent` (tanh of the scaled logits), `p`, `log_p` (nats), `hit` (one-hot of the
+    option drawn), all `[D, K, S, M]`, and `entropy` `[D, S, M]` in nats."""
 
-    For each layer: `inputs` `[S, M', I]` (what its matrix multiplied), `gates` `[S, M', 4H]` (i, f, o in (0, 1), g in
-    (-1, 1)), `cell` and `squashed` = tanh(cell) `[S, M', H]`. `top` `[S, M', H]`: h of the last layer; `bent`
-    `[S, M', K]`: tanh of the scaled logits; `log_p` `[S, M', K]`.
-    """
-
-    inputs: list[Array]
-    gates: list[Array]
-    cell: list[Array]
-    squashed: list[Array]
-    top: Array
     bent: Array
+    p: Array
     log_p: Array
+    hit: Array
+    entropy: Array
 
 
 class Trace(NamedTuple):
-    """Cells `[S, M, D]`, what they came from, and what one wants to know of them.
+    """Cells `[S, M, D]`, and what one wants to know of those to learn from, the first M' of them.
 
-    `log_prob` `[S, M]` of the whole cell; `entropy` `[S, M]`: sum over decisions of the entropy met on the way (nats);
-    `marginal` `[S, D, K]`: mean over the M cells of the distribution met at each decision.
+    `log_prob` `[S, M']` of the whole cell; `entropy` `[S, M']`: sum over decisions of the entropy met on the way
+    (nats); `marginal` `[S, D, K]`: mean over the cells of the distribution met at each decision; `places` `[S or 1, M',
+    n_t]`: one-hot of each cell's row, for each decision whose rows are prefixes; `tape`: for `gradient`, until the same
+    memory is written again.
     """
 
     cells: Array
-    steps: list[Step]
     log_prob: Array
     entropy: Array
     marginal: Array
+    heads: Heads
+    places: list[Array]
+    tape: Tape
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,16 @@ class Controller:
             if not value > 0:
                 raise SpecError(f"{name} is positive, got {value}")
 
-    def shapes(self, options: int) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of each weight. Layer 0: input matrix apart; others: input and recurrent matrix in one."""
+    def shapes(self, options: int) -> dict[str, tuple[int, int]]:
+        """Name -> shape of each block of weights; a layer's columns are its gates o, i, f, g.
+
+        `vectors`: start, then the options' embeddings; `layer n`: rows for [the state below,] the own state and two
+        biases, of which PyTorch learns both, so that their sum moves twice as fast as one; `head`: rows for the last
+        state and the bias.
+        """
         h, k = self.hidden, options
-        out: dict[str, tuple[int, ...]] = {"start": (1, h), "embed": (k, h), "input": (h, 4 * h), "cell 0": (h, 4 * h)}
-        out |= {f"cell {n}": (2 * h, 4 * h) for n in range(1, self.layers)}
-        # PyTorch keeps two biases a gate that are added; both learn, so that their sum moves twice as fast as one
-        out |= {f"bias {n}": (2, 4 * h) for n in range(self.layers)}
-        return {**out, "predict": (h, k), "offset": (1, k)}
+        layers = {f"layer {n}": ((2 * h if n else h) + 2, 4 * h) for n in range(self.layers)}
+        return {"vectors": (1 + k, h), "input": (h, 4 * h), **layers, "head": (h + 1, k)}
 
     def size(self, options: int) -> int:
         """Number of weights P.
@@ -95,164 +98,192 @@ class Controller:
         >>> Controller().size(5)
         17253
         """
-        return sum(int(np.prod(shape)) for shape in self.shapes(options).values())
+        return sum(rows * columns for rows, columns in self.shapes(options).values())
 
     def views(self, w: Array, options: int) -> dict[str, Array]:
         """Views `[S, *shape]` of the flat weights `w[S, P]`."""
         out, at = {}, 0
-        for name, shape in self.shapes(options).items():
-            n = int(np.prod(shape))
-            out[name] = w[:, at : at + n].reshape(len(w), *shape)
-            at += n
+        for name, (rows, columns) in self.shapes(options).items():
+            out[name] = w[:, at : at + rows * columns].reshape(len(w), rows, columns)
+            at += rows * columns
         return out
 
     def init(self, streams: Streams, options: int, dtype: npt.DTypeLike) -> Array:
-        """Fresh weights `[S, P]`, uniform and symmetric."""
-        w = 2 * streams.uniform("controller", 0, (self.size(options),)).astype(dtype) - 1
-        for name, view in self.views(w, options).items():
-            fine = name in ("start", "embed", "input", "cell 0", "predict")
-            view *= view.dtype.type(INIT_RANGE if fine else self.hidden**-0.5)
+        """Fresh weights `[S, P]`, uniform and symmetric: drawn for matrices first, then biases, the head last."""
+        draws = 2 * streams.uniform("controller", 0, (self.size(options),)).astype(dtype) - 1
+        w = np.empty_like(draws)
+        v, h, wide = self.views(w, options), self.hidden, self.hidden**-0.5
+        layers = [v[f"layer {n}"] for n in range(self.layers)]
+        parts = [(v["vectors"], INIT_RANGE), (v["input"], INIT_RANGE), (layers[0][:, :-2], INIT_RANGE)]
+        parts += [(x[:, :-2], wide) for x in layers[1:]] + [(x[:, -2:], wide) for x in layers]
+        at = 0
+        for view, reach in (*parts, (v["head"][:, :h], INIT_RANGE), (v["head"][:, h:], wide)):
+            n = view[0].size
+            values = (w.dtype.type(reach) * draws[:, at : at + n]).reshape(view.shape)
+            # gates are drawn in PyTorch's order, i, f, g, o
+            view[...] = np.roll(values, h, axis=2) if view.shape[2] == 4 * h else values
+            at += n
         return w
 
-    def write(self, w: Array, uniform: Array, mask: Array) -> Trace:
-        """Cells drawn at `uniform[S, M, D]`; `mask[D, K]`: which options there are."""
+    def tape(self, shape: tuple[int, int, int], options: int, dtype: npt.DTypeLike, learn: int | None = None) -> Tape:
+        """Memory to learn from the first `learn` (default: all) of the cells `[S, M, D]` = `shape`.
+
+        At the published size 180 KB a seed; written again and again, since fresh memory costs as much as its use.
+        """
+        s, m, d = shape
+        few, learn = prefixes(m, d, options), m if learn is None else learn
+        sizes = few + [learn] * (d - len(few))
+        ends = np.cumsum([0, *sizes]).tolist()
+        inputs = [np.empty((s, ends[-1], width), dtype) for width in self._widths(options)]
+        slopes = [[np.empty((SLOPES, s, n, self.hidden), dtype) for n in sizes] for _ in range(self.layers)]
+        rows = [slice(a, b) for a, b in pairwise(ends)]
+        return Tape(learn, rows, inputs, slopes, np.ones((s, ends[-1], self.hidden + 1), dtype))
+
+    def cells(self, w: Array, uniform: Array, mask: Array) -> Array:
+        """Cells `[S, M, D]` drawn at `uniform[S, M, D]`; `mask[D, K]`: which options there are."""
+        return self._walk(w, uniform, mask, None)[0]
+
+    def write(self, w: Array, uniform: Array, mask: Array, tape: Tape | None = None) -> Trace:
+        """The same cells, and what is needed to learn from as many of them as `tape` was made for (default: all)."""
+        tape = tape or self.tape(uniform.shape, mask.shape[1], w.dtype)
+        cells, bent, places = self._walk(w, uniform, mask, tape)
+        m = tape.learn
+        bent = np.ascontiguousarray(bent[..., :m])
+        log_p = self._logits(bent, _far(mask, bent.dtype))
+        p = np.exp(log_p)
+        total = added(p.swapaxes(0, 1))[:, None]
+        p /= total
+        log_p -= np.log(total)
+        entropy = -added((p * log_p).swapaxes(0, 1))
+        hit = cells[:, :m].transpose(2, 0, 1)[:, None] == np.arange(mask.shape[1])[:, None, None]
+        log_prob = added(added((hit * log_p).swapaxes(0, 1)))
+        marginal = p.sum(axis=3).transpose(2, 0, 1) / p.dtype.type(m)
+        heads = Heads(bent, p, log_p, hit, entropy)
+        return Trace(cells, log_prob, added(entropy), marginal, heads, [x[:, :m] for x in places], tape)
+
+    def _widths(self, options: int) -> list[int]:
+        return [self.hidden + 3 + options] + [2 * self.hidden + 2] * (self.layers - 1)
+
+    def _logits(self, bent: Array, far: Array) -> Array:
+        """Logits `[..., K, S, M]`, the largest 0."""
+        logits = bent * bent.dtype.type(self.tanh_constant)
+        logits += far
+        logits -= logits.max(axis=-3, keepdims=True)
+        return np.asarray(logits)
+
+    def _walk(self, w: Array, uniform: Array, mask: Array, tape: Tape | None) -> tuple[Array, Array, list[Array]]:
+        """Cells, `bent` `[D, K, S, M]` of `Heads` and `places` of `Trace`, of all M cells."""
         s, m, d = uniform.shape
-        v, h = self.views(w, mask.shape[1]), self.hidden
-        biases = [v[f"bias {n}"][:, :1] + v[f"bias {n}"][:, 1:] for n in range(self.layers)]
-        # layer 0 sees one of 1 + K vectors: its input products are made once and looked up
-        lookup = np.concatenate([v["start"], v["embed"]], axis=1) @ v["input"] + biases[0]
-        nothing = np.zeros((s, 1, h), dtype=w.dtype)
-        hs, cs = [nothing] * self.layers, [nothing] * self.layers
-        chosen = np.zeros((s, 1), dtype=np.int64)
-        seed = np.arange(s)[:, None]
-        cells, steps = np.empty((s, m, d), dtype=np.int64), []
-        log_prob, entropy = np.zeros((s, m), dtype=w.dtype), np.zeros((s, m), dtype=w.dtype)
-        marginal = np.empty((s, d, mask.shape[1]), dtype=w.dtype)
-        for t in range(d):
-            step = Step([], [], [], [], nothing, nothing, nothing)
-            for n in range(self.layers):
-                if n == 0:
-                    x, z = hs[0], lookup[seed, chosen]
-                    if t:  # at the first decision h is 0
-                        z += x @ v["cell 0"]
+        h, k, dtype = self.hidden, mask.shape[1], w.dtype
+        v, few = self.views(w, k), prefixes(m, d, k)
+        sizes = few + [m] * (d - len(few))
+        matrices = [self._by_gate(v, n) for n in range(self.layers)]
+        head = v["head"].swapaxes(1, 2) / dtype.type(self.temperature)
+        head, offset = head[:, :, :h], head[:, :, h].T[..., None]
+        inputs = [np.zeros((s, m, width), dtype) for width in self._widths(k)]
+        own = [slice(h, 2 * h) if n else slice(0, h) for n in range(self.layers)]
+        for x, at in zip(inputs, own, strict=True):
+            x[:, :, at.stop : at.stop + 2] = 1
+        memory = [np.zeros((s, 1, h), dtype)] * self.layers
+        cells, bent, places = np.empty((s, m, d), dtype=np.int64), np.empty((d, k, s, m), dtype), []
+        far, one_hot = _far(mask, dtype), np.eye(1 + k, dtype=dtype)
+        row, before = np.zeros((1, m), dtype=np.int64), np.zeros(1, dtype=np.int64)
+        for t, n_t in enumerate(sizes):
+            if t < len(few):
+                places.append(np.eye(n_t, dtype=dtype)[row])
+                before = 1 + np.arange(n_t) % k if t else before
+            inputs[0][:, :n_t, h + 2 :] = one_hot[before]
+            if t <= len(few):
+                z = np.empty((UNITS, s, n_t, h), dtype)
+            for n, x in enumerate(inputs):
+                np.matmul(x[:, None, :n_t], matrices[n], out=z[:4].transpose(1, 0, 2, 3))
+                memory[n] = forward(z, memory[n])
+                state = z[6]
+                if tape:
+                    slopes = tape.slopes[n][t]
+                    leave_slopes(z[:, :, : slopes.shape[2]], slopes)
+                    tape.inputs[n][:, tape.rows[t]] = x[:, : slopes.shape[2]]
+                if n + 1 < self.layers:
+                    inputs[n + 1][:, :n_t, :h] = state
+                if t + 1 == d:
+                    continue
+                if t < len(few):
+                    down = children(places[t], k, last=t + 1 == len(few))
+                    memory[n] = down @ memory[n]
+                    x[:, : sizes[t + 1], own[n]] = down @ state
                 else:
-                    x = np.concatenate(np.broadcast_arrays(hs[n - 1], hs[n]), axis=2)
-                    z = x @ v[f"cell {n}"] + biases[n]
-                gates = _gates(z, h)
-                cs[n] = gates[..., h : 2 * h] * cs[n] + gates[..., :h] * gates[..., 2 * h : 3 * h]
-                squashed = np.tanh(cs[n])
-                hs[n] = gates[..., 3 * h :] * squashed
-                for kept, value in zip(step[:4], (x, gates, cs[n], squashed), strict=True):
-                    kept.append(value)
-            bent = np.tanh((hs[-1] @ v["predict"] + v["offset"]) / w.dtype.type(self.temperature))
-            log_p = _log_softmax(np.where(mask[t], bent * w.dtype.type(self.tanh_constant), w.dtype.type(-np.inf)))
-            p = np.exp(log_p)
-            each = np.broadcast_to(log_p, (s, m, p.shape[2]))
-            chosen = _pick_each(uniform[:, :, t], np.broadcast_to(p, each.shape))
-            cells[:, :, t] = chosen
-            log_prob = (
-                log_prob + np.take_along_axis(np.broadcast_to(log_p, (s, m, p.shape[2])), chosen[..., None], 2)[..., 0]
-            )
-            entropy = entropy - over_options(p * np.where(mask[t], log_p, 0))[..., 0]
-            marginal[:, t] = _over_cells(p) / w.dtype.type(p.shape[1])
-            steps.append(step._replace(top=hs[-1], bent=bent, log_p=log_p))
-            chosen = chosen + 1  # row 0 of the lookup is the start
-        return Trace(cells, steps, log_prob, entropy, marginal)
+                    x[:, :, own[n]] = state
+            if tape:
+                tape.tops[:, tape.rows[t], :h] = state[:, : slopes.shape[2]]
+            scaled = head @ state.swapaxes(1, 2)
+            if t < len(few):
+                scaled = scaled @ places[t].swapaxes(1, 2)
+            np.add(scaled.transpose(1, 0, 2), offset, out=bent[t])
+            np.tanh(bent[t], out=bent[t])
+            running = np.exp(self._logits(bent[t], far[t]))
+            for i in range(1, k):
+                running[i] += running[i - 1]
+            # uniforms of 24 bits stay below 1 by more than rounding: no point reaches the last sum
+            cells[:, :, t] = chosen = (uniform[:, :, t] * running[-1] >= running[:-1]).sum(axis=0)
+            row, before = row * k + chosen, 1 + chosen
+        return cells, bent, places
+
+    def _by_gate(self, v: dict[str, Array], n: int) -> Array:
+        """What multiplies the inputs of layer n, `[S, 4, I, H]`; half of it for sigmoids, made by tanh(z / 2)."""
+        blocks = [v[f"layer {n}"]] if n else [v["layer 0"], v["vectors"] @ v["input"]]
+        s, h, dtype = len(blocks[0]), self.hidden, blocks[0].dtype
+        out, at = np.empty((s, 4, sum(x.shape[1] for x in blocks), h), dtype), 0
+        for x in blocks:
+            out[:, :, at : at + x.shape[1]] = x.reshape(s, -1, 4, h).transpose(0, 2, 1, 3)
+            at += x.shape[1]
+        out[:, :3] *= dtype.type(0.5)
+        return out
 
     def gradient(self, w: Array, trace: Trace, mask: Array, on_log_prob: Array, on_entropy: Array) -> Array:
-        """Gradient `[S, P]` of sum_m (on_log_prob log p(cell_m) + on_entropy entropy_m), both weights `[S, M]`.
+        """Gradient `[S, P]` of sum_m (on_log_prob log p(cell_m) + on_entropy entropy_m), both weights `[S, M']`.
 
-        Backpropagation through the decisions; what was drawn is held fixed.
+        Backpropagation layer by layer and, in each, through the decisions; what was drawn is held fixed.
         """
-        s, _, d = trace.cells.shape
-        options, h, as_ = mask.shape[1], self.hidden, w.dtype.type
-        v, out = self.views(w, options), np.zeros_like(w)
-        g = self.views(out, options)
-        looked_up = np.zeros((s, 1 + options, 4 * h), dtype=w.dtype)
-        nothing = np.zeros((s, 1, h), dtype=w.dtype)
-        dh, dc = [nothing] * self.layers, [nothing] * self.layers
-        for t in range(d - 1, -1, -1):
-            step = trace.steps[t]
-            p, log_p = np.exp(step.log_p), np.where(mask[t], step.log_p, 0)
-            hit = trace.cells[:, :, t, None] == np.arange(options)
-            here = -over_options(p * log_p)  # entropy of this decision
-            dz = on_log_prob[..., None] * (hit - p) - on_entropy[..., None] * p * (log_p + here)
-            dz = dz * ((1 - step.bent * step.bent) * as_(self.tanh_constant / self.temperature))
-            if t == 0:  # one row for all cells: their gradients add up
-                dz, dh, dc = _over_cells(dz)[:, None], [_one_row(x) for x in dh], [_one_row(x) for x in dc]
-            g["predict"] += step.top.swapaxes(1, 2) @ dz
-            g["offset"] += _over_cells(dz)[:, None]
-            dh[-1] = dh[-1] + dz @ v["predict"].swapaxes(1, 2)
-            before = trace.steps[t - 1].cell if t else [nothing] * self.layers
-            for n in range(self.layers - 1, -1, -1):
-                dz, dc[n] = _cell_backward(step.gates[n], step.squashed[n], before[n], dh[n], dc[n], h)
-                x, matrix = step.inputs[n], f"cell {n}"
-                if t or n:
-                    pulled = dz @ v[matrix].swapaxes(1, 2)
-                    # at t = 1 layer 0 multiplied the one row of t = 0
-                    g[matrix] += x.swapaxes(1, 2) @ (dz if x.shape[1] == dz.shape[1] else _one_row(dz))
-                    dh[n] = pulled[..., -h:]
-                if n:
-                    dh[n - 1] = dh[n - 1] + pulled[..., :h]
-                    g[f"bias {n}"] += _over_cells(dz)[:, None]
-                else:
-                    row = trace.cells[:, :, t - 1, None] + 1 if t else np.zeros((s, 1, 1), dtype=np.int64)
-                    looked_up += (row == np.arange(1 + options)).astype(w.dtype).swapaxes(1, 2) @ dz
-        g["bias 0"] += _over_cells(looked_up)[:, None]
-        vectors = np.concatenate([v["start"], v["embed"]], axis=1)
-        g["input"] += vectors.swapaxes(1, 2) @ looked_up
-        pulled = looked_up @ v["input"].swapaxes(1, 2)
-        g["start"] += pulled[:, :1]
-        g["embed"] += pulled[:, 1:]
+        h, k, dtype = self.hidden, mask.shape[1], w.dtype
+        heads, places, tape = trace.heads, trace.places, trace.tape
+        d, _, s, _ = heads.p.shape
+        v, out = self.views(w, k), np.empty_like(w)
+        g = self.views(out, k)
+        slope = on_log_prob * (heads.hit - heads.p) - on_entropy * heads.p * (heads.log_p + heads.entropy[:, None])
+        slope *= (1 - heads.bent * heads.bent) * dtype.type(self.tanh_constant / self.temperature)
+        by_cell = np.ascontiguousarray(slope.transpose(2, 0, 3, 1))
+        by_row = np.empty((s, tape.rows[-1].stop, k), dtype)
+        for t, rows in enumerate(tape.rows):
+            by_row[:, rows] = places[t].swapaxes(1, 2) @ by_cell[:, t] if t < len(places) else by_cell[:, t]
+        np.matmul(tape.tops.swapaxes(1, 2), by_row, out=g["head"])
+        above = by_row @ v["head"][:, :h].swapaxes(1, 2)  # gradient in a layer's states from above, by row
+        dz = np.empty((s, tape.rows[-1].stop, 4 * h), dtype)
+        for n in range(self.layers - 1, -1, -1):
+            back = v[f"layer {n}"][:, -h - 2 : -2].swapaxes(1, 2)
+            shape = tape.slopes[n][-1].shape[1:]
+            dh, dc, scratch = np.zeros(shape, dtype), np.zeros(shape, dtype), np.empty((5, *shape), dtype)
+            for t in range(d - 1, -1, -1):
+                rows = tape.rows[t]
+                if t < len(places) and t + 1 < d:  # gradients of a row's children add up
+                    up = children(places[t], k, last=t + 1 == len(places)).swapaxes(1, 2)
+                    dh, dc = up @ dh, up @ dc
+                    scratch = np.empty((5, *dh.shape), dtype)
+                dh += above[:, rows]
+                backward(tape.slopes[n][t], dh, dc, scratch)
+                dz[:, rows].reshape(s, -1, 4, h)[...] = scratch[:4].transpose(1, 2, 0, 3)
+                if t:
+                    np.matmul(dz[:, rows], back, out=dh)
+            x = tape.inputs[n].swapaxes(1, 2)
+            if n:
+                above = dz @ v[f"layer {n}"][:, :h].swapaxes(1, 2)
+                np.matmul(x, dz, out=g[f"layer {n}"])
+        whole = x @ dz
+        g["layer 0"][...] = whole[:, : h + 2]
+        np.matmul(v["vectors"].swapaxes(1, 2), whole[:, h + 2 :], out=g["input"])
+        np.matmul(whole[:, h + 2 :], v["input"].swapaxes(1, 2), out=g["vectors"])
         return out
 
 
-def _gates(z: Array, h: int) -> Array:
-    """i, f, g, o from their pre-activations `z[..., 4H]`: sigmoid(x) = (1 + tanh(x / 2)) / 2 makes one call of all."""
-    half = z.dtype.type(0.5)
-    for part in (z[..., : 2 * h], z[..., 3 * h :]):
-        part *= half
-    np.tanh(z, out=z)
-    for part in (z[..., : 2 * h], z[..., 3 * h :]):
-        part *= half
-        part += half
-    return z
-
-
-def _cell_backward(gates: Array, squashed: Array, before: Array, dh: Array, dc: Array, h: int) -> tuple[Array, Array]:
-    """Gradient in the pre-activations `[S, M', 4H]` and in the cell before, of h = o tanh(c), c = f before + i g."""
-    i, f, g, o = (gates[..., n * h : (n + 1) * h] for n in range(4))
-    dc = dc + dh * o * (1 - squashed * squashed)
-    dz = np.empty(gates.shape, dtype=gates.dtype)
-    dz[..., :h] = dc * g * i * (1 - i)
-    dz[..., h : 2 * h] = dc * before * f * (1 - f)
-    dz[..., 2 * h : 3 * h] = dc * i * (1 - g * g)
-    dz[..., 3 * h :] = dh * squashed * o * (1 - o)
-    return dz, dc * f
-
-
-def _log_softmax(x: Array) -> Array:
-    top = x[..., 0]
-    for k in range(1, x.shape[-1]):
-        top = np.maximum(top, x[..., k])
-    shifted = x - top[..., None]
-    return np.asarray(shifted - np.log(over_options(np.exp(shifted))))
-
-
-def _pick_each(uniform: Array, p: Array) -> npt.NDArray[np.int64]:
-    """One option `[S, M]` at `uniform[S, M]` from each of `p[S, M, K]`."""
-    s, m, k = p.shape
-    return pick(uniform.reshape(s * m, 1, 1), p.reshape(s * m, 1, k)).reshape(s, m)
-
-
-def _over_cells(x: Array) -> Array:
-    """Sum over the cells, `[S, M, ...] -> [S, ...]`, in a fixed order."""
-    out = x[:, 0]
-    for m in range(1, x.shape[1]):
-        out = out + x[:, m]
-    return np.asarray(out)
-
-
-def _one_row(x: Array) -> Array:
-    """The same, keeping the axis."""
-    return _over_cells(x)[:, None]
+def _far(mask: Array, dtype: npt.DTypeLike) -> Array:
+    """0 for options that there are, else `NEVER`, `[D, K, 1, 1]`."""
+    return np.where(mask, 0, NEVER).astype(dtype)[..., None, None]

@@ -6,6 +6,7 @@ addressed by its own step number; with 391 weight and 50 controller steps an epo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,13 +19,43 @@ from nasbench_sim.searchers.base import Info, State
 from nasbench_sim.searchers.controller import Controller, Trace
 from nasbench_sim.searchers.gumbel import one_hot
 from nasbench_sim.searchers.links import Softmax
+from nasbench_sim.searchers.lstm import Tape
 from nasbench_sim.searchers.one_shot import SEARCH_BATCH, WithoutAlpha, at_least_one, best_on_own_batches
 from nasbench_sim.spaces import Space
 
 Array = npt.NDArray[Any]
 
 AHEAD = 8  # cells written at a time for the weight steps to come; 7 or 8 pass between controller steps at 391 / 50
-CHUNK = 32  # seeds whose controllers go through together: about 4 MB of intermediate results at the published size
+CHUNK = 25  # seeds whose controllers go through together: 10 MB of intermediate results at the published size
+
+
+class Drafts:
+    """The traces written last, by chunks of seeds, and memory for them. A cache of a pure function, not state."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] = ()
+        self._w: Array | None = None
+        self._traces: list[Trace] = []
+        self._tapes: dict[int, tuple[tuple[Any, ...], Tape]] = {}
+
+    def __call__(self, controller: Controller, w: Array, uniform: Array, mask: Array, learn: int) -> list[Trace]:
+        """Cells at `uniform[S, M, D]`, the first `learn` of them with what it takes to learn from them."""
+        key = (controller, uniform.tobytes(), mask.tobytes(), learn)
+        if self._w is not w or self._key != key:
+            self._w, self._key, self._traces = None, (), []
+            for n, part in enumerate(chunks(len(w))):
+                shape = uniform[part].shape
+                made_for = (controller, shape, mask.shape, w.dtype, learn)
+                if n not in self._tapes or self._tapes[n][0] != made_for:
+                    self._tapes[n] = made_for, controller.tape(shape, mask.shape[1], w.dtype, learn)
+                self._traces.append(controller.write(w[part], uniform[part], mask, self._tapes[n][1]))
+            self._w, self._key = w, key
+        return self._traces
+
+
+def chunks(seeds: int) -> Iterator[slice]:
+    """The seeds in groups of `CHUNK`."""
+    return (slice(i, i + CHUNK) for i in range(0, seeds, CHUNK))
 
 
 @dataclass(frozen=True)
@@ -40,7 +71,8 @@ class ControllerSearcher(WithoutAlpha):
     near the reward of the first epoch). While there is no b', b = 1 - loss. As in the script, R carries its gradient.
 
     `alpha` is the log of the controller's marginal: the distributions met by the cells of the last controller step,
-    averaged; 0 before the first. `slots`: weights `[S, P]`, their second moments, the cells written ahead.
+    averaged; 0 before the first. `slots`: weights `[S, P]`, their second moments, the cells written ahead. One and the
+    same controller writes these and the next controller step's samples, so they are written together.
     """
 
     controller: Controller = field(default_factory=Controller)
@@ -57,6 +89,7 @@ class ControllerSearcher(WithoutAlpha):
     evaluations: int = 100
     name: str = "enas"
     _streams: StreamCache = field(default_factory=StreamCache, repr=False, compare=False)
+    _drafts: Drafts = field(default_factory=Drafts, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         at_least_one(updates=self.updates, aggregate=self.aggregate, batch=self.batch, evaluations=self.evaluations)
@@ -87,59 +120,69 @@ class ControllerSearcher(WithoutAlpha):
     def step(self, state: State, landscape: Landscape, shared: LandscapeState) -> tuple[State, LandscapeState, Info]:
         """One weight step on a written cell; then, where one is due, one controller step."""
         number, per_epoch = int(state.step[0]), shared.horizon.steps_per_epoch
-        due, since = self._schedule(number % per_epoch, per_epoch)
-        slots = state.slots
-        if since % AHEAD == 0:
-            uniform = self._streams(state.seeds).uniform("ahead", number, (AHEAD, landscape.space.D))
-            written = self._write(slots["controller"], uniform, landscape.space.mask)
-            slots = {**slots, "ahead": np.concatenate([t.cells for t in written]).astype(np.int8)}
-        cell = slots["ahead"][:, since % AHEAD].astype(np.int64)
+        since, left = self._schedule(number % per_epoch, per_epoch)
+        slots, place = state.slots, since % AHEAD
+        if place == 0:
+            slots = {**slots, "ahead": self._ahead(state, landscape, number, left)}
+        cell = slots["ahead"][:, place].astype(np.int64)
         loss = landscape.arch_loss(shared, cell[:, None], batch=True)[:, 0]
         usage = one_hot(cell, state.alpha)
         shared = landscape.train_weights(shared, usage, 1)
         alpha = state.alpha
-        if due:
-            alpha, changed = self._learn(state, landscape, shared, last=number % per_epoch == per_epoch - 1)
+        if left == 0:
+            traces = self._samples(state, landscape, number - place, place)
+            alpha, changed = self._learn(state, landscape, shared, traces, last=number % per_epoch == per_epoch - 1)
             slots = {**slots, **changed}
         return state._replace(step=state.step + 1, alpha=alpha, slots=slots), shared, Info(loss, usage)
 
-    def _schedule(self, step: int, per_epoch: int) -> tuple[bool, int]:
-        """Whether a controller step follows weight step `step` of an epoch, and weight steps since the last one.
+    def _schedule(self, step: int, per_epoch: int) -> tuple[int, int]:
+        """Weight steps made since the last controller step, and to come before the next, at weight step `step`.
 
-        They are spread evenly, at most one a weight step; the last follows the last weight step.
+        Controller steps are spread evenly over an epoch, at most one a weight step; one follows the last weight step.
         """
         n = min(self.updates, per_epoch)
         before = step * n // per_epoch
-        first = -(-before * per_epoch // n)  # the first weight step after `before` controller steps
-        return (step + 1) * n // per_epoch > before, step - first
+        first, next_first = (-(-i * per_epoch // n) for i in (before, before + 1))
+        return step - first, next_first - 1 - step
 
-    def _write(self, w: Array, uniform: Array, mask: Array) -> list[Trace]:
-        parts = [slice(i, i + CHUNK) for i in range(0, len(w), CHUNK)]
-        return [self.controller.write(w[part], uniform[part], mask) for part in parts]
+    def _ahead(self, state: State, landscape: Landscape, number: int, left: int) -> Array:
+        """Cells `[S, AHEAD, D]` for weight step `number` and those after it; a controller step is `left` steps away."""
+        if left < AHEAD:
+            traces = self._samples(state, landscape, number, left)
+            return np.concatenate([t.cells[:, self.aggregate :] for t in traces]).astype(np.int8)
+        uniform = self._streams(state.seeds).uniform("ahead", number, (AHEAD, landscape.space.D))
+        return self._cells(state, uniform, landscape.space.mask).astype(np.int8)
+
+    def _samples(self, state: State, landscape: Landscape, number: int, left: int) -> list[Trace]:
+        """The controller step's `aggregate` cells, then those for the weight steps from `number` on."""
+        d, streams = landscape.space.D, self._streams(state.seeds)
+        samples = streams.uniform("samples", number + left, (self.aggregate, d))
+        uniform = np.concatenate([samples, streams.uniform("ahead", number, (AHEAD, d))], axis=1)
+        return self._drafts(self.controller, state.slots["controller"], uniform, landscape.space.mask, self.aggregate)
+
+    def _cells(self, state: State, uniform: Array, mask: Array) -> Array:
+        w = state.slots["controller"]
+        return np.concatenate([self.controller.cells(w[part], uniform[part], mask) for part in chunks(len(w))])
 
     def _learn(
-        self, state: State, landscape: Landscape, shared: LandscapeState, *, last: bool
+        self, state: State, landscape: Landscape, shared: LandscapeState, traces: list[Trace], *, last: bool
     ) -> tuple[Array, dict[str, Array]]:
         """One controller step: the new alpha and what changes in the slots; `last` of its epoch."""
         slots, mask, dtype = state.slots, landscape.space.mask, state.alpha.dtype
-        shape = (self.aggregate, landscape.space.D)
-        uniform = self._streams(state.seeds).uniform("samples", int(state.step[0]), shape)
-        traces = self._write(slots["controller"], uniform, mask)
         cells, log_prob, entropy, marginal = (
             np.concatenate([getattr(t, name) for t in traces]) for name in ("cells", "log_prob", "entropy", "marginal")
         )
-        plain = 1 - landscape.arch_loss(shared, cells, own_batch=self.batch / SEARCH_BATCH)
+        plain = 1 - landscape.arch_loss(shared, cells[:, : self.aggregate], own_batch=self.batch / SEARCH_BATCH)
         epoch = int(state.step[0]) // shared.horizon.steps_per_epoch
         advantage, share, baseline = self.advantage(plain, entropy, slots["baseline"], epoch, state, last)
         on_log_prob = -advantage / dtype.type(self.aggregate)
         on_entropy = -log_prob * share * dtype.type(self.entropy_weight / self.aggregate)
-        w, v = np.empty_like(slots["controller"]), np.empty_like(slots["controller"])
+        old_w, old_v = slots["controller"], slots["controller_v"]
+        w, v = np.empty_like(old_w), np.empty_like(old_v)
         power2 = slots["controller_power2"] * self.beta2
-        for n, trace in enumerate(traces):
-            part = slice(n * CHUNK, (n + 1) * CHUNK)
-            old = slots["controller"][part]
-            g = self.controller.gradient(old, trace, mask, on_log_prob[part], on_entropy[part])
-            w[part], v[part] = self._adam(old, g, slots["controller_v"][part], power2[part])
+        for part, trace in zip(chunks(len(w)), traces, strict=True):
+            g = self.controller.gradient(old_w[part], trace, mask, on_log_prob[part], on_entropy[part])
+            self._adam(old_w[part], g, old_v[part], power2[part], w[part], v[part])
         changed = {"controller": w, "controller_v": v, "controller_power2": power2, "baseline": baseline}
         alpha = np.where(mask, np.log(np.where(mask, marginal, 1)), 0)
         return alpha, changed
@@ -165,28 +208,31 @@ class ControllerSearcher(WithoutAlpha):
             advantage[:, m] = reward[:, m] - before
         return advantage, share, before
 
-    def _adam(self, w: Array, g: Array, v: Array, power2: Array) -> tuple[Array, Array]:
-        """Clip the norm, then Adam with betas (0, beta2), which needs no first moment: weights and second moments."""
+    def _adam(self, w: Array, g: Array, v: Array, power2: Array, new_w: Array, new_v: Array) -> None:
+        """Clip the norm, then Adam with betas (0, beta2), which needs no first moment; all `[S, P]`, into `new_*`.
+
+        step = lr g / (sqrt(v / (1 - power2)) + eps), numerator and denominator times sqrt(1 - power2).
+        """
         as_ = w.dtype.type
-        norm = np.sqrt(np.einsum("sp,sp->s", g, g))
-        step = g * np.minimum(as_(self.clip) / (norm + as_(1e-6)), as_(1))[:, None]
-        v = v * as_(self.beta2)
-        # in place: 20 us a seed, where fresh arrays of 2 MB each cost 150 to 280 in page faults
-        scratch = step * step
-        scratch *= as_(1 - self.beta2)
-        v += scratch
-        np.sqrt(np.multiply(v, (1 / (1 - power2)).astype(w.dtype)[:, None], out=scratch), out=scratch)
-        scratch += as_(self.eps)
-        step /= scratch
-        step *= as_(self.lr)
-        return np.subtract(w, step, out=step), v
+        norm = np.sqrt(g[:, None] @ g[:, :, None])[:, :, 0]
+        clip = np.minimum(as_(self.clip) / (norm + as_(1e-6)), as_(1))
+        root = np.sqrt(1 - power2).astype(w.dtype)[:, None]
+        # in place: fresh arrays cost more in page faults than what is done in them
+        scratch = g * g
+        scratch *= as_(1 - self.beta2) * clip * clip
+        np.multiply(v, as_(self.beta2), out=new_v)
+        new_v += scratch
+        np.sqrt(new_v, out=scratch)
+        scratch += as_(self.eps) * root
+        np.divide(g, scratch, out=scratch)
+        scratch *= as_(self.lr) * clip * root
+        np.subtract(w, scratch, out=new_w)
 
     def derive(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array:
         """The best of `evaluations` cells that the controller writes now `[S, D]`, each on a batch of its own."""
         shape = (self.evaluations, landscape.space.D)
         uniform = self._streams(state.seeds).uniform("candidates", int(state.step[0]), shape)
-        written = self._write(state.slots["controller"], uniform, landscape.space.mask)
-        cells = np.concatenate([t.cells for t in written])
+        cells = self._cells(state, uniform, landscape.space.mask)
         return best_on_own_batches(landscape, shared, cells, self.batch)
 
     def distribution(self, state: State) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
-from nasbench_sim.searchers.base import Estimate, View
+from nasbench_sim.searchers.base import Estimate, View, over_options
 from nasbench_sim.searchers.links import Link, Softmax
 from nasbench_sim.searchers.relaxations import Plain
 from nasbench_sim.spaces import Space
@@ -65,12 +65,22 @@ def against_none(space: Space, grad: Array) -> Array:
     """dL/dgate `[..., D, K]` of gates that are not tied to sum to one: grad minus its value at `none`.
 
     The gate of an option that is the only one of its edge trades against nothing at all, i.e. against `none`, whose own
-    gate multiplies zeros and has gradient 0. Raises `SpecError` for a space in which some decision has no `none`.
+    gate multiplies zeros and has gradient 0. A decision without `none` has no cell that lacks it: there it trades
+    against the average of the decision's options, which is what a missing option stands for in the weight-sharing model
+    (`landscapes.absence`), so that a gate has the advantage of its option over a uniform draw.
+
+    >>> from nasbench_sim.spaces import Space
+    >>> bare = Space("bare", ["a", "b"], [["p", "q"], ["r", "s", "t"]])
+    >>> against_none(bare, np.array([[[1.0, 3.0, 9.0], [4.0, 5.0, 6.0]]]))[0].tolist()
+    [[-1.0, 1.0, 7.0], [-1.0, 0.0, 1.0]]
     """
-    if not space.none.any(axis=1).all():
-        raise SpecError(f"a single open gate is measured against `none`, and {space.name} has decisions without it")
-    decision = np.arange(space.D)
-    return np.asarray(grad - grad[..., decision, space.none.argmax(axis=1)][..., None])
+    decision, has_none = np.arange(space.D), space.none.any(axis=1)
+    reference = grad[..., decision, space.none.argmax(axis=1)]
+    if not has_none.all():
+        there = np.where(space.mask, grad, grad.dtype.type(0))
+        average = over_options(there)[..., 0] / space.counts.astype(grad.dtype)
+        reference = np.where(has_none, reference, average)
+    return np.asarray(grad - reference[..., None])
 
 
 def _check(**temperatures: float) -> None:
@@ -108,7 +118,8 @@ class GumbelSoftmax(Plain):
 class GumbelHard(Plain):
     """GDAS: a one-hot draw forwards, the gradient of softmax((alpha + g) / tau) backwards (Dong & Yang 2019).
 
-    c = argmax(alpha + g); the cell c alone is run, so only the gate of c has a gradient G_c, taken against `none`:
+    c = argmax(alpha + g); the cell c alone is run, so only the gate of c has a gradient G_c, taken against `none`
+    (where a decision has none, against the average of its options, see `against_none`):
     dL/dalpha_j = p_j (delta_jc - p_c) G_c / tau with p = softmax((alpha + g) / tau). The shared weights of c alone
     train. A drawn `none` passes zeros on, so that its edge has no gradient in that step.
     """

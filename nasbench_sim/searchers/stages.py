@@ -54,8 +54,11 @@ class StagedPruning:
     `keep[0]` is the number of options that the search starts with. `reset`: alpha restarts at 1e-3 N(0, 1) with the
     update's memory fresh in each stage (P-DARTS trains a new supernet); otherwise the values are kept (DrNAS).
 
-    Raises `SpecError` where `keep` is empty, grows or falls below 1, and, at the first step, where the space has more
-    options than `keep[0]`: which of them to start with would be chance.
+    Where decisions have unequal numbers of options, the first stage runs with all there are, and a later one with
+    min(keep[i], K_d): `keep` (5, 3, 2) is 3, 3, 2 of an operation of nb1shot1-3 and 15, 3, 2 of its output's parents.
+
+    Raises `SpecError` where `keep` is empty, grows or falls below 1, and, at the first step, where every decision has
+    more options than `keep[0]`: which of them to start with would be chance.
     """
 
     keep: tuple[int, ...] = (5, 3)
@@ -73,11 +76,11 @@ class StagedPruning:
     def apply(self, view: View, alpha: Array, mask: Array, link: Link) -> Cut | None:
         """The cut after the last step of a stage; None at every other step."""
         if view.step == 0:
-            widest = int(mask.sum(axis=-1).max())
-            if widest > self.keep[0]:
+            fewest = int(mask.sum(axis=-1).min())
+            if fewest > self.keep[0]:
                 raise SpecError(
-                    f"the first stage keeps {self.keep[0]} options, and the search starts with {widest}; "
-                    f"give keep={(widest, *self.keep[1:])}"
+                    f"the first stage keeps {self.keep[0]} options, and the search starts with {fewest}; "
+                    f"give keep={(fewest, *self.keep[1:])}"
                 )
         steps, stages = view.state.horizon.steps, len(self.keep)
         following = stage_of(view.step + 1, steps, stages)

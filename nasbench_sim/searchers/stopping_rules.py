@@ -25,7 +25,8 @@ class SkipLimit:
     """Stop once the derived cell has `skips` skip connections or more: DARTS+, criterion 1.
 
     `first_epoch`: the first epoch (from 0) after which the rule looks. The search keeps the alpha of that moment.
-    Source: Liang et al. 2019 (arXiv 1909.06035). Raises `SpecError` for `skips` below 1.
+    Source: Liang et al. 2019 (arXiv 1909.06035). Raises `SpecError` for `skips` below 1, and at the start of a search
+    in a space without skip connections, where it would never stop anything.
     """
 
     skips: int = 2
@@ -40,6 +41,10 @@ class SkipLimit:
 
     def init(self, space: Space, alpha: Array) -> Slots:
         """Which options are skips."""
+        if not space.skip.any():
+            raise SpecError(
+                f"criterion='skips' counts skip connections, and {space.name} has none; use criterion='ranking'"
+            )
         return {"stop_skip": np.broadcast_to(space.skip, alpha.shape).copy()}
 
     def look(self, end: EpochEnd, slots: Slots) -> Verdict:

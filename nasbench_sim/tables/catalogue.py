@@ -14,15 +14,21 @@ from typing import NamedTuple
 import platformdirs
 
 from nasbench_sim.errors import TableError, unknown
-from nasbench_sim.tables import analog, nb201
+from nasbench_sim.tables import analog, nb1shot1, nb201
+from nasbench_sim.tables.modules import NAME as NB101
+from nasbench_sim.tables.modules import ModuleTable, modules_sha256, read_modules, verify_modules, write_modules
 from nasbench_sim.tables.store import read_table, write_table
 from nasbench_sim.tables.table import Table
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-RESERVED = (analog.NAME, nb201.NAME)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(\+regressor)?")  # the ending is that of completed tables
+RESERVED = (analog.NAME, nb201.NAME, NB101, *nb1shot1.NAMES)
 _GET_NB201 = (
     "table nb201 is not on this machine yet; get it with `nasbench-sim tables fetch nb201`, "
     "or `nasbench-sim tables import nb201 --from DIR` where DIR holds the original files"
+)
+_GET_NB101 = (
+    "`nasbench-sim tables fetch nb101` downloads NAS-Bench-101 (523 MB) and makes it, "
+    "`nasbench-sim tables import nb101 --from FILE` makes it from a file of yours"
 )
 
 
@@ -65,6 +71,8 @@ def check_name(name: str) -> None:
     >>> check_name("my-table")
     """
     table_path(name)
+    if name.endswith("+regressor"):
+        raise TableError(f"{name}: names that end in +regressor are for `tables complete`; choose another name")
     if name in RESERVED:
         raise TableError(f"the name {name} is reserved for the built-in benchmark; choose another name")
 
@@ -104,6 +112,10 @@ def open_table(name_or_path: str | Path) -> Table:
     if text not in known:
         if text == nb201.NAME:
             raise TableError(_GET_NB201)
+        if text == NB101:
+            raise TableError(f"{NB101} is a table of modules: open it with open_modules(), or open {nb1shot1.NAMES[0]}")
+        if text in nb1shot1.NAMES:
+            raise TableError(f"table {text} is not on this machine yet; {_GET_NB101}")
         raise TableError(unknown("table", text, dict.fromkeys([*known, nb201.NAME])))
     table = read_table(table_path(text))
     return table if table.name == text else replace(table, name=text)  # a file that was renamed by hand
@@ -124,17 +136,73 @@ def install_nb201(folder: Path, *, force: bool = False) -> Path:
     return _keep(nb201.build(folder), force)
 
 
-def _keep(table: Table, force: bool) -> Path:
+def install_completed(table: Table, how: str, *, force: bool = False) -> Path:
+    """Complete a partial table, keep the result under its own name and return its file; raises as `complete` does."""
+    return _keep(table.complete(how), force)
+
+
+def modules_path() -> Path:
+    """File of the table of NAS-Bench-101's modules, whether or not it exists."""
+    return table_path(NB101).with_suffix(".safetensors")
+
+
+def open_modules(path: Path | None = None) -> ModuleTable:
+    """`nb101`, or another file of modules; its numbers are read and checked when they are first asked for.
+
+    Raises `TableError` where it was not imported yet, naming the commands that do, and for a damaged file.
+    """
+    if path is None and not modules_path().is_file():
+        raise TableError(f"table {NB101} is not on this machine yet; {_GET_NB101}")
+    return read_modules(modules_path() if path is None else path)
+
+
+def install_nb101(modules: ModuleTable, *, force: bool = False) -> dict[str, Path]:
+    """Keep `nb101` and the tables of those NAS-Bench-1Shot1 spaces that it has modules of; returns their files by name.
+
+    Raises `TableError` where one of them exists with other content and `force` is false; then nothing is written.
+    """
+    tables = [nb1shot1.build(modules, name) for name in nb1shot1.NAMES if nb1shot1.found(modules, name)]
+    for table in tables:
+        _check_free(table, force)
+    path = modules_path()
+    if force or not path.exists() or not _holds(path, modules):
+        write_modules(modules, path)
+    return {NB101: path, **{table.name: _keep(table, force) for table in tables}}
+
+
+def _holds(path: Path, modules: ModuleTable) -> bool:
+    """Whether a file holds all of a table; false where it is damaged, `TableError` where it holds something else."""
+    try:
+        there = read_modules(path)
+    except TableError:
+        return False
+    if there.sha256 != modules_sha256(modules):
+        raise TableError(f"a table {NB101} with other content exists ({path}); use --force to replace it")
+    try:
+        verify_modules(there)
+    except TableError:
+        return False
+    return True
+
+
+def _check_free(table: Table, force: bool) -> bool:
+    """Whether the same content is there already; raises `TableError` for other content unless `force`."""
     path = table_path(table.name)
-    if path.exists() and not force:
-        try:
-            same = read_table(path).sha256 == (table.sha256 or None)
-        except TableError:
-            same = False
-        if same:
-            return path
+    if not path.exists() or force:
+        return False
+    try:
+        same = read_table(path).sha256 == (table.sha256 or None)
+    except TableError:
+        same = False
+    if not same:
         raise TableError(
             f"a table {table.name} with other content exists ({path}); choose another name, or use --force"
         )
-    write_table(table, path)
+    return True
+
+
+def _keep(table: Table, force: bool) -> Path:
+    path = table_path(table.name)
+    if not _check_free(table, force):
+        write_table(table, path)
     return path

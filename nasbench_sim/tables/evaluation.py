@@ -88,6 +88,6 @@ def fidelities(table: Table, dataset: str) -> list[int]:
     if not stated:
         raise NotMeasured(
             f"table {table.name}: no stated number of epochs at which {dataset}/{wanted.split}/seed {wanted.seed} is "
-            f"measured for all {table.space.size} architectures, so it has no fidelities"
+            f"measured for all {table.space.size} architectures, so it has no fidelities{table.remedy}"
         )
     return stated

@@ -1,8 +1,9 @@
-"""Downloading the public originals of `nb201`: pinned by size and sha256, resumable, kept in a cache.
+"""Downloading the public originals of `nb201` and `nb101`: pinned by sha256, resumable, kept in a cache.
 
 pooch decides whether a file is needed and checks its sha256; the downloader below adds what pooch leaves open: an
-interrupted transfer continues where it stopped (HTTP Range), and a file of the wrong length is refused early. A file
-appears under its own name only when it is complete and right; what is half there is `NAME.part`.
+interrupted transfer continues where it stopped (HTTP Range), and a file of the wrong length is refused early (where the
+length is known exactly; else one that is twice as long as it should be). A file appears under its own name only when it
+is complete and right; what is half there is `NAME.part`.
 """
 
 from __future__ import annotations
@@ -10,37 +11,58 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import pooch
 import requests
 
 from nasbench_sim.errors import TableError
 from nasbench_sim.tables.catalogue import cache_folder
-from nasbench_sim.tables.nb201_sources import HOST, ORIGINALS, Original
+from nasbench_sim.tables.nb201_sources import HOST, ORIGINALS
 
 Progress = Callable[[str, int, int], None]
 """Called with (file, bytes so far, bytes in all) while a file arrives."""
 
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
 _CHUNK = 1 << 16
-_BY_HAND = "or get the files by hand and run `nasbench-sim tables import nb201 --from DIR`"
+
+
+class Download(Protocol):
+    """A file to fetch: its name, its size in bytes (approximate unless `exact`), its sha256, and where it is."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def table(self) -> str: ...
+    @property
+    def exact(self) -> bool: ...
+
+    def urls(self, host: str) -> list[str]: ...
+
+
+def _by_hand(original: Download) -> str:
+    return f"or get the files by hand and run `nasbench-sim tables import {original.table} --from DIR`"
 
 
 def fetch_originals(
     folder: Path | None = None,
     *,
     host: str = HOST,
-    originals: tuple[Original, ...] = ORIGINALS,
+    originals: Sequence[Download] = ORIGINALS,
     retries: int = 3,
     wait_s: float = 1.0,
     progress: Progress | None = None,
 ) -> Path:
     """Bring every original into `folder` (default: the cache) and return that folder; files already right are kept.
 
-    `host` replaces https://raw.githubusercontent.com, for a mirror with the same paths. A broken connection is tried
+    `host` replaces https://raw.githubusercontent.com, for a mirror with the same paths (`nb101_sources.HOST` is the one
+    of NAS-Bench-101). A broken connection is tried
     again `retries` times, `wait_s` seconds apart (doubling). Raises `TableError`, one line, for anything that does not
     arrive as pinned; what has arrived stays, and the next call goes on from there.
     """
@@ -57,7 +79,7 @@ def fetch_originals(
     return target
 
 
-def _fetch(original: Original, folder: Path, host: str, retries: int, wait_s: float, progress: Progress | None) -> None:
+def _fetch(original: Download, folder: Path, host: str, retries: int, wait_s: float, progress: Progress | None) -> None:
     gone = ""
     for url in original.urls(host):
         for attempt in range(retries + 1):
@@ -78,7 +100,7 @@ def _fetch(original: Original, folder: Path, host: str, retries: int, wait_s: fl
                     continue  # the first part may have come from elsewhere; it is gone now, so this starts afresh
                 raise TableError(
                     f"{url} is not the pinned original: its sha256 differs from {original.sha256}; try again later, "
-                    f"{_BY_HAND}"
+                    f"{_by_hand(original)}"
                 ) from error
             except requests.RequestException as error:
                 status = error.response.status_code if error.response is not None else 0
@@ -88,10 +110,10 @@ def _fetch(original: Original, folder: Path, host: str, retries: int, wait_s: fl
                 if attempt == retries or (400 <= status < 500 and status not in (408, 429)):
                     raise TableError(
                         f"cannot download {original.file} from {host} ({_reason(error)}); check the connection and run "
-                        f"again, {_BY_HAND}"
+                        f"again, {_by_hand(original)}"
                     ) from error
             time.sleep(wait_s * 2**attempt)
-    raise TableError(f"cannot download {original.file}: {gone}; {_BY_HAND.removeprefix('or ')}")
+    raise TableError(f"cannot download {original.file}: {gone}; {_by_hand(original).removeprefix('or ')}")
 
 
 def _reason(error: requests.RequestException) -> str:
@@ -107,22 +129,26 @@ def _reason(error: requests.RequestException) -> str:
 class _Resuming:
     """A pooch downloader that continues `part` by HTTP Range, and starts afresh where the server cannot."""
 
-    def __init__(self, original: Original, part: Path, progress: Progress | None) -> None:
+    def __init__(self, original: Download, part: Path, progress: Progress | None) -> None:
         self.original = original
         self.part = part
         self.progress = progress
         self.resumed = False
 
     def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> None:
-        size = self.original.size
         have = self.part.stat().st_size if self.part.exists() else 0
-        if have > size:
+        if have > self.most:
             self.part.unlink()
             have = 0
         self.resumed = have > 0
-        if have < size:
+        if have < self.most:
             self._transfer(url, have)
         self.part.replace(output_file)
+
+    @property
+    def most(self) -> int:
+        """Bytes that the file may have at most."""
+        return self.original.size if self.original.exact else 2 * self.original.size
 
     def _transfer(self, url: str, have: int) -> None:
         size = self.original.size
@@ -131,6 +157,8 @@ class _Resuming:
             headers["Range"] = f"bytes={have}-"
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
             if have and response.status_code == 416:
+                if not self.original.exact and response.headers.get("Content-Range") == f"bytes */{have}":
+                    return  # all of it was here
                 self.part.unlink()
                 raise requests.ConnectionError("the server refused to continue; starting again")
             response.raise_for_status()
@@ -138,22 +166,25 @@ class _Resuming:
                 have = 0  # the whole file is coming
                 self.resumed = False
             length = response.headers.get("Content-Length", "")
-            if length.isdigit() and have + int(length) != size:
-                self._wrong_size(url, have + int(length))
+            if length.isdigit():
+                total = have + int(length)
+                if total > self.most or (self.original.exact and total != size):
+                    self._wrong_size(url, total)
+                size = total
             with self.part.open("ab" if have else "wb") as file:
                 for chunk in response.iter_content(_CHUNK):
                     have += len(chunk)
-                    if have > size:
+                    if have > self.most:
                         self._wrong_size(url, have)
                     file.write(chunk)
                     if self.progress is not None:
                         self.progress(self.original.file, have, size)
-        if have != size:
+        if have != size and (self.original.exact or length.isdigit()):
             raise requests.ConnectionError(f"the connection ended after {have} of {size} bytes")
 
     def _wrong_size(self, url: str, found: int) -> NoReturn:
         self.part.unlink(missing_ok=True)
         raise TableError(
-            f"{url} is not the pinned original: expected {self.original.size} bytes, found {found}; try again later, "
-            f"{_BY_HAND}"
+            f"{url} is not the pinned original: expected {'' if self.original.exact else 'about '}{self.original.size} "
+            f"bytes, found {found}; try again later, {_by_hand(self.original)}"
         )

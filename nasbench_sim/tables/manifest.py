@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nasbench_sim.errors import SpecError, TableError
 from nasbench_sim.spaces import Space, get_space
 from nasbench_sim.tables.columns import FloatArray, check_column, may_have_holes
+from nasbench_sim.tables.holes import Mask, check_completed, untrained
 from nasbench_sim.tables.table import Epochs, Key, Seed, Source, Table
 
 SCHEMA = 1
@@ -71,16 +72,30 @@ def cached_space(name: str) -> Space:
 def columns(table: Table) -> tuple[Accuracy, Metrics]:
     """The columns in canonical order, checked; every NaN in its one canonical form. Raises `TableError`."""
 
-    def checked(values: FloatArray, what: str, kind: str) -> FloatArray:
-        holes = may_have_holes(kind)
-        out = check_column(values, what=f"{table.name} {what}", kind=kind, size=table.space.size, holes=holes).copy()
+    def checked(values: FloatArray, what: str, kind: str, absent: Mask | None = None) -> FloatArray:
+        out = check(values, kind, what=f"{table.name} {what}", size=table.space.size, absent=absent).copy()
         out[np.isnan(out)] = np.nan
         return out
 
     ordered = table.keys()
     accuracy = {key: checked(table.accuracy[key], str(key), "accuracy") for key in ordered}
-    metrics = {key: checked(table.metrics[key], f"{key[0]} ({key[1]})", key[0]) for key in sorted(table.metrics)}
+    check_completed(accuracy, table.name)
+    absent = untrained(accuracy)
+    metrics = {
+        key: checked(table.metrics[key], f"{key[0]} ({key[1]})", key[0], absent) for key in sorted(table.metrics)
+    }
     return accuracy, metrics
+
+
+def check(values: FloatArray, kind: str, *, what: str, size: int, absent: Mask | None) -> FloatArray:
+    """`check_column`, where a cost of training may have holes in rows that are `absent`: never trained at all."""
+    if may_have_holes(kind) or absent is None or not absent.any():
+        return check_column(values, what=what, kind=kind, size=size, holes=may_have_holes(kind))
+    out = check_column(values, what=what, kind=kind, size=size)
+    bad = np.isnan(out) & ~absent
+    if bad.any():
+        raise TableError(f"{what}: row {int(np.argmax(bad))} holds nan, but an accuracy of it was measured")
+    return out
 
 
 def write_manifest(table: Table, accuracy: Accuracy, metrics: Metrics) -> bytes:

@@ -41,6 +41,16 @@ class Original(NamedTuple):
     gives: str
     cite: str = ""  # beside the two papers of the benchmark itself
 
+    @property
+    def table(self) -> str:
+        """The table that is made of it."""
+        return "nb201"
+
+    @property
+    def exact(self) -> bool:
+        """Whether `size` is the size, and another is an error at once."""
+        return True
+
     def urls(self, host: str = HOST) -> list[str]:
         """Where the file can be fetched from, best first."""
         return [f"{host.rstrip('/')}/{self.repository}/{commit}/{self.path}" for commit in self.commits]

@@ -25,11 +25,13 @@ import numpy.typing as npt
 
 from nasbench_sim.errors import TableError
 from nasbench_sim.sealed import read_sealed, write_sealed
-from nasbench_sim.tables.columns import FloatArray, check_column, may_have_holes
+from nasbench_sim.tables.columns import FloatArray
+from nasbench_sim.tables.holes import Mask, check_completed, untrained
 from nasbench_sim.tables.manifest import (
     SCHEMA,
     Manifest,
     cached_space,
+    check,
     column_sha256,
     columns,
     digest,
@@ -132,19 +134,21 @@ def _table(file: h5py.File, where: str) -> Table:
     for row, column in zip(values, manifest.accuracy, strict=True):
         key = Key(*column.key)
         accuracy[key] = _checked(row, column.sha256, f"{where}: {key}", "accuracy")
+    check_completed(accuracy, where)
+    absent = untrained(accuracy)
     metrics: dict[tuple[str, str], FloatArray] = {}
     if manifest.metrics:
         costs = _dataset(file, "metrics", "<f4", (len(manifest.metrics), manifest.size), where)
         for row, metric in zip(costs, manifest.metrics, strict=True):
             name, dataset = metric.key
-            metrics[metric.key] = _checked(row, metric.sha256, f"{where}: {name} ({dataset})", name)
+            metrics[metric.key] = _checked(row, metric.sha256, f"{where}: {name} ({dataset})", name, absent)
     return _from_manifest(manifest, accuracy, metrics, digest(text))
 
 
-def _checked(row: FloatArray, sha256: str, what: str, kind: str) -> FloatArray:
+def _checked(row: FloatArray, sha256: str, what: str, kind: str, absent: Mask | None = None) -> FloatArray:
     if column_sha256(row) != sha256:
         raise TableError(f"{what} does not fit its sha256 in the manifest; fetch or import the table again")
-    return check_column(row, what=what, kind=kind, size=len(row), holes=may_have_holes(kind))
+    return check(row, kind, what=what, size=len(row), absent=absent)
 
 
 def _from_manifest(

@@ -21,7 +21,7 @@ from nasbench_sim.tables.columns import PROXY, RANGES, FloatArray, check_column
 __all__ = ["RANGES", "Epochs", "FloatArray", "Handle", "Key", "Seed", "Source", "Table", "check_column"]
 
 Epochs = int | Literal["unstated"]
-Seed = int | Literal["mean", "single", "run0", "run1", "run2"]
+Seed = int | Literal["mean", "single", "run0", "run1", "run2", "completed"]
 
 
 _GET_PROXIES = (
@@ -38,7 +38,8 @@ class Key(NamedTuple):
     - a training seed (777);
     - `"mean"`: the source's own mean over the training runs that source had (the table's `sources` say which);
     - `"run0"`, `"run1"`, `"run2"`: separate training runs in the order of a source that does not name their seeds;
-    - `"single"`: one number of a source that does not say what it is.
+    - `"single"`: one number of a source that does not say what it is;
+    - `"completed"`: the mean where it was measured and a prediction elsewhere, only in tables that `complete` made.
 
     `epochs` is `"unstated"` where the source does not say.
     """
@@ -152,13 +153,37 @@ class Table:
                 mean = ", or seed='mean'" if seed != "mean" and key._replace(seed="mean") in self.accuracy else ""
                 raise NotMeasured(
                     f"table {self.name}: {key} was measured for {len(out) - holes} of {len(out)} architectures; "
-                    f"pass missing='nan' to get NaN for the others{mean}"
+                    f"pass missing='nan' to get NaN for the others{mean}{self.remedy}"
                 )
         return out
 
     def measured(self, *, dataset: str, split: str, epochs: Epochs, seed: Seed) -> npt.NDArray[np.bool_]:
-        """Mask `[A]`: which architectures have this number."""
-        return ~np.isnan(self.accuracy[self._key(dataset, split, epochs, seed)])
+        """Mask `[A]`: which architectures have this number measured; of a completed column those not predicted."""
+        key = self._key(dataset, split, epochs, seed)
+        return ~np.isnan(self.accuracy[key._replace(seed="mean") if seed == "completed" else key])
+
+    @property
+    def partial(self) -> bool:
+        """Whether there are architectures that the search key was never measured for."""
+        return bool(np.isnan(self.accuracy[self.search_key]).any())
+
+    @property
+    def remedy(self) -> str:
+        """End of a message that refuses a partial table: what to do about it; empty for a table that is none."""
+        if not self.partial:
+            return ""
+        return f"; or search the table that `nasbench-sim tables complete {self.name}` makes, flagged as predicted"
+
+    def complete(self, how: str) -> Table:
+        """A separate table without holes, whose unmeasured architectures are predicted: `how` is `"regressor"`.
+
+        It is called `NAME+regressor` and carries a remark that every output repeats. Measured columns stay as they are;
+        completed ones are added under seed `"completed"`, and only these are searched and reported. Raises `SpecError`
+        for another `how`, and `TableError` for a table without holes or with too few measurements (see `partial`).
+        """
+        from nasbench_sim.tables.partial import complete  # it is built on tables
+
+        return complete(self, how)
 
     def handle(self, *, dataset: str, split: str, epochs: Epochs, seed: Seed) -> Handle:
         """A prepared query: resolves the key once, then answers by string or index in about a microsecond.
@@ -200,7 +225,7 @@ class Table:
         if holes and missing == "error":
             raise NotMeasured(
                 f"table {self.name}: {name} ({dataset}) exists for {len(out) - holes} of {len(out)} architectures; "
-                "pass missing='nan' to get NaN for the others"
+                f"pass missing='nan' to get NaN for the others{self.remedy}"
             )
         return out
 
@@ -258,12 +283,18 @@ class Table:
         return {s: i for i, s in enumerate(strings)}
 
 
+_PREPARED = 100_000
+
+
 class Handle:
     """One accuracy column, ready for repeated questions: `handle(arch)` or `handle.gather(indices)`.
 
     A call answers with the shortest decimal that is the stored float32 (94.36, not 94.36000061035156). `gather` takes
     official indices of any shape and returns float32 of the same shape. What was never measured raises `NotMeasured`
     in both; whether the column has holes at all is found once, so that a full column's gather is a bare `take`.
+
+    Answers and strings of a space are worked out beforehand up to `_PREPARED` architectures, so that a call takes under
+    a microsecond; in larger spaces (nb1shot1-3 has 1,312,200: 20 s and 400 MB) each call works out its own.
     """
 
     __slots__ = ("_floats", "_has_holes", "_index", "_space", "_values", "key", "table_name")
@@ -272,8 +303,9 @@ class Handle:
         self.key = key
         self.table_name = table.name
         self._values = table.accuracy[key]
-        self._floats: list[float] = self._values.astype(str).astype(np.float64).tolist()
-        self._index = table.index_of
+        small = len(self._values) <= _PREPARED
+        self._floats: list[float] = self._values.astype(str).astype(np.float64).tolist() if small else []
+        self._index = table.index_of if small else {}
         self._space = table.space
         self._has_holes = bool(np.isnan(self._values).any())
 
@@ -282,7 +314,7 @@ class Handle:
         if i is None:
             # an index in range needs no search space; a negative one must not wrap around
             i = arch if type(arch) is int and 0 <= arch < len(self._floats) else self._space.resolve(arch)
-        value = self._floats[i]
+        value = self._floats[i] if self._floats else float(str(self._values[i]))
         if value != value:
             raise NotMeasured(f"table {self.table_name}: {self.key} was not measured for {arch!r}")
         return value

@@ -35,7 +35,7 @@ from nasbench_sim.tables.manifest import cached_space, stamped
 from nasbench_sim.tables.table import Epochs, Key, Seed, Source, Table
 
 _MAX_LINE = 1 << 20
-_NAMED_SEEDS = get_args(get_args(Seed)[1])
+_NAMED_SEEDS = tuple(seed for seed in get_args(get_args(Seed)[1]) if seed != "completed")  # `tables complete` makes it
 _PART = re.compile(r"[\w.-]{1,64}", re.ASCII)  # a proxy or a device
 METRICS = tuple(f"{name}NAME" if name.endswith("/") else name for name in RANGES if name != "accuracy")
 
@@ -122,6 +122,34 @@ def read_tabular(path: Path, mapped: Mapped, *, name: str, space: str) -> Table:
     """
     the_space = cached_space(space)
     search = _search_column(mapped)
+    accuracy, metrics = read_columns(path, mapped, the_space)
+    report = {k.split: k for k in accuracy if k._replace(split=search.split) == search}
+    alone = set(report.values()) == {search}
+    return stamped(
+        Table(
+            name=name,
+            space=the_space,
+            accuracy=accuracy,
+            metrics=metrics,
+            search_key=search,
+            report_keys=report,
+            sources=(source_of(path),),
+            remark=f"search and report use the same column ({search}), so results on it are in-sample."
+            if alone
+            else "",
+        )
+    )
+
+
+def source_of(path: Path) -> Source:
+    """A file of the user's own as a provenance entry."""
+    return Source(name=path.name, sha256=sha256_file(path), gives="every column, as mapped on import")
+
+
+def read_columns(
+    path: Path, mapped: Mapped, the_space: Space
+) -> tuple[dict[Key, FloatArray], dict[tuple[str, str], FloatArray]]:
+    """The mapped accuracies and metrics of a file, each `[A]`; raises as `read_tabular` does."""
     wanted = [mapped.arch_column, *mapped.accuracy, *mapped.metrics]
     for kind, keys in (("key", list(mapped.accuracy.values())), ("metric", list(mapped.metrics.values()))):
         if len(set(keys)) != len(keys):
@@ -130,7 +158,7 @@ def read_tabular(path: Path, mapped: Mapped, *, name: str, space: str) -> Table:
     may_be_empty = set(wanted) if mapped.allow_missing else holed - set(mapped.accuracy)
     values = {column: np.full(the_space.size, np.nan) for column in wanted[1:]}
     row_of = np.zeros(the_space.size, dtype=np.int64)
-    for row, cells in _rows(path, wanted):
+    for row, cells in read_cells(path, wanted):
         index = _index(the_space, cells[0], f"{path} row {row}")
         if row_of[index]:
             raise TableError(f"{path} row {row}: architecture {cells[0]} stood in row {row_of[index]} already")
@@ -142,22 +170,7 @@ def read_tabular(path: Path, mapped: Mapped, *, name: str, space: str) -> Table:
         key: _accuracy(values[c], mapped.unit, f"{path} column {c!r}", row_of) for c, key in mapped.accuracy.items()
     }
     metrics = {key: _metric(values[c], key[0], f"{path} column {c!r}") for c, key in mapped.metrics.items()}
-    report = {k.split: k for k in accuracy if k._replace(split=search.split) == search}
-    alone = set(report.values()) == {search}
-    return stamped(
-        Table(
-            name=name,
-            space=the_space,
-            accuracy=accuracy,
-            metrics=metrics,
-            search_key=search,
-            report_keys=report,
-            sources=(Source(name=path.name, sha256=sha256_file(path), gives="every column, as mapped on import"),),
-            remark=f"search and report use the same column ({search}), so results on it are in-sample."
-            if alone
-            else "",
-        )
-    )
+    return accuracy, metrics
 
 
 def _search_column(mapped: Mapped) -> Key:
@@ -236,8 +249,12 @@ def _metric(values: npt.NDArray[np.float64], kind: str, what: str) -> FloatArray
 # --- rows of either kind of file ------------------------------------------------------------------------------------
 
 
-def _rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, list[object]]]:
-    """(line number, cells of the wanted columns) of every row."""
+def read_cells(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, list[object]]]:
+    """(line number, cells of the wanted columns) of every row of a `.csv`, `.csv.gz` or `.parquet` file.
+
+    The file is read as it streams, a line at a time. Raises `TableError` for one that cannot be read, an absent column
+    and a row of another length.
+    """
     if path.is_dir():
         raise TableError(f"{path} is a folder; give a .csv, .csv.gz or .parquet file")
     try:

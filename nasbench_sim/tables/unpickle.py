@@ -1,6 +1,7 @@
 """Reading other people's pickles without running them: an allow-list of opcodes, of names, and of what names do.
 
-Pickle is a program. Some of the public originals are pickles, so they are read here, and nowhere else, under rules:
+Pickle is a program. Some of the public originals are pickles, so they are read here, and nowhere else (but for the
+largest, which `stream_pickle` interprets without any unpickler), under rules:
 
 1. The file is refused above a byte cap before it is opened.
 2. Every opcode is checked before any is executed: plain data, the memo, and "build this named record" pass; persistent

@@ -192,12 +192,16 @@ def test_beta_starts_small_and_normal_and_independent_of_theta() -> None:
     assert np.abs(correlation).max() < 0.08
 
 
+def test_without_a_skip_the_bypass_is_a_constant_and_without_operations_there_is_none() -> None:
+    theta = np.random.default_rng(4).dirichlet(np.ones(2), (3, 2))
+    bare = Space("bare", ["op", "parents"], [["conv", "pool"], ["0", "1"]], parametric=["conv"])
+    mixed = PartialChannels(4).mixed(bare, theta)
+    assert np.allclose(mixed[:, 0], theta[:, 0] / 4 + 3 / 8)
+    assert np.array_equal(mixed[:, 1], theta[:, 1])
+    assert np.array_equal(PartialChannels(1).mixed(bare, theta), theta)
+
+
 def test_spaces_it_cannot_search_are_refused_by_name() -> None:
-    theta = np.full((1, 1, 2), 0.5)
-    bare = Space("bare", ["1<-0"], [["conv", "none"]], none="none")
-    with pytest.raises(SpecError, match=r"bare does not have.*channels=1"):
-        PartialChannels(4).mixed(bare, theta)
-    assert (PartialChannels(1).mixed(bare, theta) == theta).all()
 
     class Flat:
         space = Space("flat", ["1<-0"], [["conv", "skip"]], skip="skip")

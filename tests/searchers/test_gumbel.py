@@ -167,8 +167,10 @@ def test_gates_and_their_reference() -> None:
     grad = np.random.default_rng(2).normal(size=(3, 6, 5))
     assert (against_none(SPACE, grad)[..., 0] == 0).all()
     assert np.allclose(against_none(SPACE, grad), grad - grad[..., :1])
-    with pytest.raises(SpecError, match="small has decisions without it"):
-        against_none(Space("small", ["a"], [["p", "q"]]), grad[:, :1, :2])
+    small = Space("small", ["a", "b"], [["p", "q"], ["none", "r", "s"]], none="none")
+    here = against_none(small, grad[:, :2, :3])
+    assert np.allclose(here[:, 0, :2], grad[:, 0, :2] - grad[:, 0, :2].mean(axis=-1, keepdims=True))
+    assert np.array_equal(here[:, 1], grad[:, 1, :3] - grad[:, 1, :1])
 
 
 @pytest.mark.parametrize("method", ["snas", "gdas"])

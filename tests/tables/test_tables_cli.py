@@ -165,7 +165,7 @@ def test_export_does_not_overwrite(tmp_path: Path) -> None:
     [
         (["import", "mine"], SpecError, "one of --from DIR"),
         (["import", "mine", "--csv", "a.csv", "--from", "."], SpecError, "one of --from DIR"),
-        (["import", "mine", "--from", "."], SpecError, "--from reads the originals of nb201"),
+        (["import", "mine", "--from", "."], TableError, "holds no NATS-Bench files"),
         (["import", "mine", "--csv", "a.csv"], SpecError, "--unit is missing; say percent"),
         (["import", "mine", "--csv", "a.csv", "--unit", "per mille"], SpecError, "--unit is 'per mille'"),
         (["import", "mine", "--csv", "a.csv", "--unit", "percent", "--map", "x"], SpecError, "--map 'x'"),

@@ -66,14 +66,21 @@ class AgingEvolution(Method):
 
 
 def node_first(space: Space) -> npt.NDArray[np.float64]:
-    """Probability `[D]` of each decision when a node is drawn first, then one of its inputs (names `target<-source`).
+    """Probability `[D]` of each decision when a node is drawn first, then one of its decisions.
+
+    A decision belongs to the node it is named after: `target<-source` to the target, `op of node 3` and `parents of
+    node 3` to node 3. Raises `SpecError` where a decision is named after no node.
 
     >>> from nasbench_sim.spaces import get_space
     >>> node_first(get_space("nb201")).round(3).tolist()
     [0.333, 0.167, 0.167, 0.111, 0.111, 0.111]
+    >>> node_first(get_space("nb1shot1-1")).round(3).tolist()
+    [0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2]
     """
-    targets = [name.partition("<-") for name in space.decisions]
-    if not all(arrow for _, arrow, _ in targets):
-        raise SpecError(f"the decisions of space {space.name} are not edges 'target<-source'; use mutate='edge'")
-    nodes = [target for target, _, _ in targets]
+    nodes = [n.partition("<-")[0] if "<-" in n else n.rpartition(" of ")[2] for n in space.decisions]
+    if any(node == name for node, name in zip(nodes, space.decisions, strict=True)):
+        raise SpecError(
+            f"the decisions of space {space.name} are neither edges 'target<-source' nor 'something of a node'; "
+            "use mutate='edge'"
+        )
     return np.array([1 / len(set(nodes)) / nodes.count(node) for node in nodes])

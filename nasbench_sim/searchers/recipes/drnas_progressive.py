@@ -21,6 +21,7 @@ from nasbench_sim.searchers.stages import StagedPruning
     deviations=(
         "partial channels (K = 4, then 2) are not modelled: every option sees its full signal in both stages",
         "widening the network between stages has no counterpart in a table; trained weights stay as they are",
+        "where decisions have unequal numbers of options, the first stage has them all, a later one at most keep[i]",
         "the published runs take 2 x 50 epochs, 10 of each for the weights alone: warmup is that share of a stage",
     ),
     unknowns=("reg_scale of the KL: 1e-3 is the code's default, meant for l2",),

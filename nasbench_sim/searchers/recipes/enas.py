@@ -36,7 +36,7 @@ from nasbench_sim.searchers.registry import register
         "lr, beta2, eps, clip, updates, aggregate, entropy_weight, baseline_decay: the script's (FACTS A.3)",
     ),
     test_params={"hidden": 8, "aggregate": 4, "evaluations": 10, "lr": 0.02},
-    work=60.0,
+    work=25.0,
 )
 def enas(
     *,

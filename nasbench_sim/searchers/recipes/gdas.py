@@ -21,6 +21,7 @@ from nasbench_sim.searchers.updates import Adam
         "AutoDL-Projects runs the drawn option only, but adds the gates of the others, 0 each, as scalars to its "
         "output, so that they receive the gradient of a constant shift; batch normalisation removes such shifts, and "
         "here those gradients are 0",
+        "where a decision has no `none` (NAS-Bench-1Shot1) the drawn option is taken against the mean of the options",
         "the weight step trains the draw that the architecture step was taken at; the code draws again",
     ),
     unknowns=(

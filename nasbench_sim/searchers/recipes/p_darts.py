@@ -24,6 +24,7 @@ from nasbench_sim.searchers.updates import Adam
         "and their learning rate falls once over the search, not once a stage",
         "a skip is dropped from an edge as a whole; the code drops single activations and scales up the others",
         "the final cell may hold `none`; the code excludes it",
+        "where decisions have unequal numbers of options, the first stage has them all, a later one at most keep[i]",
         "M = 2 skips of NAS-Bench-201's 6 edges; the paper's is of the 8 operations of a normal cell",
     ),
     unknowns=("dropout on another data set: 0.0, 0.4, 0.7 is the paper's for CIFAR-10, 0.1, 0.2, 0.3 for CIFAR-100",),

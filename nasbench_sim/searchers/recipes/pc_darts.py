@@ -24,6 +24,8 @@ from nasbench_sim.searchers.updates import Adam
         "what it lacks acts as `none`",
         "on NAS-Bench-201 every edge is kept, so beta shapes the search but not the choice: the cell is argmax alpha; "
         "in the DARTS space it also picks two inputs a node",
+        "without skip connections (NAS-Bench-1Shot1) the bypass is a constant, the mean of the options; parents there "
+        "are decisions of their own, mixed in full, and there is no beta",
         "the recorded eigenvalue is that of the loss at softmax(alpha), without bypass and beta",
         "`none` is a candidate, as in the NAS-Bench-201 scripts; the paper's genotype leaves it out",
     ),
