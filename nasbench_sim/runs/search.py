@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,15 +115,17 @@ def search_all(
     if workers is not None and workers < 1:
         raise SpecError(f"workers is at least 1, got {workers}")
     batches = [check_possible(spec, table) for spec in specs]
+    works = [work_of(spec) for spec in specs]
     if workers is None:
-        workers = 1 if sum(work_of(spec) for spec in specs) < SMALL else cores()
+        workers = 1 if sum(works) < SMALL else cores()
     totals = [batch.epochs for batch in batches]
     jobs: list[Job] = []
     plans: list[Plan] = []
     resumed = [resume] * len(specs) if isinstance(resume, bool) else resume
     for number, (spec, folder) in enumerate(zip(specs, folders, strict=True)):
         least = 1 if get_method(spec.method).work >= ONE_BY_ONE else 64
-        plan = Plan(spec, table.sha256, make_parts(len(spec.seeds), -(-workers // len(specs)), least))
+        share = math.ceil(workers * works[number] / max(sum(works), 1.0) - 1e-9)  # one long run must not end alone
+        plan = Plan(spec, table.sha256, make_parts(len(spec.seeds), max(1, share), least))
         if folder is not None:
             plan = open_folder(folder, plan, resume=resumed[number], overwrite=overwrite)
         plans.append(plan)

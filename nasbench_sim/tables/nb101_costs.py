@@ -29,7 +29,7 @@ def parameters(matrices: npt.NDArray[np.int8], labels: npt.NDArray[np.int8]) -> 
 
     >>> chain = np.eye(3, k=1, dtype=np.int8)[None]  # input -> conv3x3 -> output
     >>> parameters(chain, np.array([[-1, 0, -2]], dtype=np.int8)).tolist()
-    [8555530]
+    [10177674]
     """
     total = np.full(len(matrices), _STEM + _CLASSIFIER, dtype=np.int64)
     for inputs, outputs in _MODULES:

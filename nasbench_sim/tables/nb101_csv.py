@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.errors import ArchError, TableError, unknown
+from nasbench_sim.errors import ArchError, TableError
 from nasbench_sim.files import atomic_path
 from nasbench_sim.spaces.nb101 import format_module, parse_module
 from nasbench_sim.tables.module_builder import ModuleBuilder
@@ -57,8 +57,11 @@ def read_csv(path: Path, builder: ModuleBuilder) -> None:
     header = _header(path)
     have = [(b, r) for b in BUDGETS for r in range(len(RUNS)) if set(number_columns(b, r)) & set(header)]
     if not have:
-        raise TableError(f"{path}: {unknown('column', number_columns(108, 0)[4], [n[:40] for n in header[:30]])}")
+        raise TableError(f"{path} has no numbers of NAS-Bench-101: no column is called {number_columns(108, 0)[6]}")
     wanted = [*_ABOUT, *(name for b, r in have for name in number_columns(b, r))]
+    for name in wanted:
+        if header.count(name) != 1:
+            raise TableError(f"{path}: there {'are two columns' if name in header else 'is no column'} {name}")
     rows: list[list[str]] = []
     lines: list[int] = []
     for line, cells in read_cells(path, wanted):

@@ -17,7 +17,9 @@ alike both rank, among measured and among predicted cells). A result on a predic
 measured share of a run's cells is benchmark evidence.
 
 The model is an interpolation: its quality is that on held-out cells of the same sample. Where the sample is not uniform
-(that of NAS-Bench-101 is not), unmeasured cells may be predicted worse. Failures of training are not predicted.
+(that of NAS-Bench-101 is not), unmeasured cells may be predicted worse. Failures of training are not predicted, and
+medians are drawn to the middle: of the three NAS-Bench-1Shot1 spaces the best predicted cell is 0.14, 0.35 and 0.38
+points below the best measured one, so regret on a completed table is regret to a measured cell.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -129,6 +130,10 @@ def test_the_remark_stands_in_every_output_on_the_analog_table(finished: Path) -
 def test_json_is_one_document_for_every_command_that_has_it(finished: Path) -> None:
     write_table(replace(small_table(), name="nb201"), catalogue.table_path("nb201"))
     good("ensemble", "--example", "digits.h5")
+    few = small_table(name="few")
+    for column in few.accuracy.values():
+        column[300:] = np.nan
+    write_table(few, catalogue.table_path("few"))
     Path("axes.yaml").write_text(
         "name: rates\ntable: nb201-analog\nmethod: darts\nlandscape: tabular\nseeds: 2\nepochs: 2\n"
         "steps_per_epoch: 10\nmetric: accuracy\naxes: {lr: [0.001, 0.01]}\n"
@@ -141,6 +146,7 @@ def test_json_is_one_document_for_every_command_that_has_it(finished: Path) -> N
         ("pareto",): (finished / "darts", "--metric", "params_m"),
         ("ensemble",): ("digits.h5", "--seeds", "2", "--size", "2"),
         ("ablate",): ("axes.yaml", "--workers", "1", "--out", "a"),
+        ("tables", "complete"): ("few",),
         ("tables", "list"): (),
         ("tables", "fetch"): ("nb201",),  # is here already: nothing is downloaded
         ("tables", "import"): ("yours", "--h5", catalogue.table_path("nb201")),

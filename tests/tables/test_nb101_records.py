@@ -244,6 +244,8 @@ def changed(**parts: Any) -> bytes:
         (changed(adjacency="0" + "1" * 4 + "00" + "1" * 3 + "000" + "1" * 2 + "00001" + "00000"), "at most 9 edges"),
         (changed(ops="input,conv5x5,output"), "unknown operation 'conv5x5'"),
         (changed(ops="conv3x3-bn-relu,input,output"), "are 'input', up to 5 others and 'output'"),
+        (changed(ops="x" * 5000 + ",output"), "are 'input', up to 5 others and 'output'"),
+        (changed(ops="input," + "x" * 5000 + ",output"), "unknown operation 'xxxx"),
         (changed(ops="input,output"), "a graph of 3 vertices and 2 operations"),
         (changed(metrics="!!!!"), "are not base64"),
         (changed(metrics="AAA"), "are not base64"),

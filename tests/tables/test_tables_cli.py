@@ -187,7 +187,7 @@ def test_export_does_not_overwrite(tmp_path: Path) -> None:
             UserError,
             "unknown search space 'nb20'",
         ),
-        (["fetch", "mine"], SpecError, "only nb201 has public originals"),
+        (["fetch", "mine"], SpecError, "only nb201 and nb101 have public originals"),
         (["info", "none"], TableError, "unknown table 'none'"),
         (["export", "nb201-analog", "x.txt"], SpecError, "end the file name in .csv or .h5"),
     ],

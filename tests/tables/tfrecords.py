@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from nasbench_sim.spaces.nb101 import Module, module_hash
+from nasbench_sim.errors import TableError
+from nasbench_sim.spaces.nb101 import Module, module_hash, parse_module
 from nasbench_sim.tables.tfrecord import masked_crc32c
 
 CHAIN: Module = (np.eye(3, k=1, dtype=np.int8), ("input", "conv3x3-bn-relu", "output"))
@@ -19,6 +22,7 @@ FORK: Module = (
     np.array([[0, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=np.int8),
     ("input", "maxpool3x3", "conv1x1-bn-relu", "output"),
 )
+BIG: Module = parse_module("7:110100100001100100101:i3pp31o")
 LINE: Module = (np.array([[0, 1], [0, 0]], dtype=np.int8), ("input", "output"))
 
 
@@ -97,3 +101,17 @@ def runs_of(
         said[names[m], epochs, run] = values
         out.append(record(names[m], epochs, modules[m], metrics(values, 1_000_000 * (m + 1))))
     return out, said
+
+
+def good_record(module: Module = CHAIN, params: int = 5, epochs: int = 108) -> bytes:
+    """A record of a module with the same numbers always."""
+    values = numbers(np.random.default_rng(9))[0]
+    return record(module_hash(*module), epochs, module, metrics(values, params))
+
+
+def one_line(call: Callable[[], Any], kind: type[Exception] = TableError) -> str:
+    """What a refusal says: an error of this kind, in one line."""
+    with pytest.raises(kind) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
