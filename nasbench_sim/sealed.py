@@ -2,6 +2,7 @@
 
 HDF5's fletcher32 covers data chunks only, and its parser fails in many ways on damaged metadata. The seal is compared
 before HDF5 sees a byte, so damage anywhere (a flipped bit, a truncated copy, a changed attribute) is one clear line.
+A file made by hand with a fitting seal still meets the checks of `read_dataset`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 
 from nasbench_sim.errors import UserError
 from nasbench_sim.files import atomic_path
@@ -90,3 +94,45 @@ def _sealed_bytes(path: Path, kind: str, error: type[UserError], mend: str, max_
             raise error(f"{path} is truncated or padded: {size}; {mend}")
         raise error(f"{path} is damaged: its content does not fit its sha256; {mend}")
     return data
+
+
+def add_dataset(file: h5py.File, name: str, data: npt.NDArray[Any]) -> None:
+    """Write `data` as `read_dataset` wants it: one chunk with fletcher32, equal bytes for equal content."""
+    file.create_dataset(name, data=data, chunks=data.shape, fletcher32=True, track_times=False)
+
+
+def read_dataset(
+    file: h5py.File, name: str, dtype: str, shape: tuple[int, ...] | None, *, where: str, error: type[UserError]
+) -> npt.NDArray[Any]:
+    """A dataset of the root group as a read-only array, checked down to its storage before anything is allocated.
+
+    It must be a hard link to a plain dataset of this type and `shape` (None: any length `[n]`) with no other filter, no
+    external or virtual storage and no attributes, and no larger than the file; else raises `error` in one line that
+    begins with `where`.
+    """
+    link = file.id.links.get_info(name.encode())
+    if link.type != h5py.h5l.TYPE_HARD or h5py.h5o.get_info(file.id, name.encode()).type != h5py.h5o.TYPE_DATASET:
+        raise error(f"{where}: {name} is not a plain dataset")
+    dataset = file[name]
+    plist = dataset.id.get_create_plist()
+    size = int(np.prod(dataset.shape, dtype=object)) * np.dtype(dtype).itemsize
+    plain = (
+        dataset.dtype == np.dtype(dtype)
+        and dataset.shape == dataset.maxshape
+        and (dataset.shape == shape if shape else len(dataset.shape) == 1)
+        and plist.get_layout() == h5py.h5d.CHUNKED
+        and dataset.chunks == dataset.shape
+        and plist.get_external_count() == 0
+        and [plist.get_filter(i)[0] for i in range(plist.get_nfilters())] == [h5py.h5z.FILTER_FLETCHER32]
+        and 0 < size <= dataset.id.get_storage_size() <= file.id.get_filesize()
+        and len(dataset.attrs) == 0
+    )
+    if not plain:
+        raise error(
+            f"{where}: {name} should be {dtype} of shape {shape or '[n]'}, one chunk with fletcher32 and nothing else; "
+            f"found {dataset.dtype} {dataset.shape}"
+        )
+    out = np.empty(dataset.shape, dtype=dtype)
+    dataset.read_direct(out)
+    out.setflags(write=False)
+    return out

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
-from nasbench_sim.cli.console import Json, console, print_json, seed_list, settings
+from nasbench_sim.cli.console import Json, console, print_json, progress_bar, seed_list, settings
 from nasbench_sim.files import atomic_path
 from nasbench_sim.runs.ablate import ablate as run_ablation
 from nasbench_sim.runs.ablate import folder_of
 from nasbench_sim.runs.ablate_cell import finished
 from nasbench_sim.runs.ablate_results import Ablation
 from nasbench_sim.runs.grid import Cell, GridSpec, cells, grid_axes, judged_role, load_grid, make_grid
+from nasbench_sim.runs.plan import work_of
 from nasbench_sim.runs.problem import versions
-from nasbench_sim.runs.spec import RunSpec
-from nasbench_sim.searchers import get_method
 from nasbench_sim.tables.catalogue import best_table_name, open_table
 from nasbench_sim.tables.table import Table
 
 FORMAT, SCHEMA = "nasbench-sim-ablation", 1
-#: seconds a seed-step of DARTS in batches of 100 seeds on one core; an estimate for --dry-run, nothing else
+#: seconds that a unit of `work_of` takes one core, an estimate for --dry-run and nothing else: those that
+#: `nasbench-sim search darts --landscape tabular --seeds 100 --workers 1` says, over 100 x 50 x 391
 STEP_SECONDS = 2e-6
 
 
@@ -67,7 +64,7 @@ def ablate(
     from nasbench_sim.reporting.effects import check_correction
 
     checked = check_correction(correction)
-    with _cell_bar(not as_json) as tick:
+    with progress_bar(not as_json, unit="cells") as (tick, _):
         result = run_ablation(
             grid,
             out=folder,
@@ -76,7 +73,7 @@ def ablate(
             options=settings(slurm_option or [], "--slurm-option"),
             resume=resume,
             text=text,
-            on_tick=tick,
+            on_tick=lambda done, total: tick([(done, total)]),
         )
     document = look(result, checked)
     if as_json:
@@ -98,7 +95,7 @@ def ablate(
 
 def look(result: Ablation, correction: Any = "holm") -> dict[str, Any]:
     """Write effects.csv, effects.svg, effects.png and ablation.json beside the results; returns the last as data."""
-    # matplotlib and scipy.stats: a second that the workers do not need
+    # matplotlib and scipy.stats, which the workers do not need
     from nasbench_sim.reporting.effects import effects, write_effects
     from nasbench_sim.reporting.effects_plot import plot_effects
     from nasbench_sim.reporting.effects_words import verdicts
@@ -143,7 +140,7 @@ def _list_cells(grid: GridSpec, folder: Path, as_json: bool) -> None:
     todo, role = cells(grid, table), judged_role(grid, table)
     steps = [len(c.spec.seeds) * c.spec.epochs * c.spec.steps_per_epoch for c in todo]
     timed = all(c.spec.landscape != "evaluations" for c in todo)
-    estimate = sum(n * _work(c.spec) for n, c in zip(steps, todo, strict=True)) * STEP_SECONDS if timed else None
+    estimate = sum(work_of(c.spec) for c in todo) * STEP_SECONDS if timed else None
     done = [_is_done(cell, table, folder) for cell in todo]
     if as_json:
         listed = [
@@ -170,26 +167,5 @@ def _list_cells(grid: GridSpec, folder: Path, as_json: bool) -> None:
     )
 
 
-def _work(spec: RunSpec) -> float:
-    """Time of a seed-step relative to DARTS on the tabular landscape; the modelled supernet takes 1.4 times as long."""
-    return get_method(spec.method).work * (1.4 if spec.landscape == "shared" else 1.0)
-
-
 def _is_done(cell: Cell, table: Table, folder: Path) -> bool:
     return finished(cell.spec, table.sha256, folder_of(folder, cell)) is not None
-
-
-@contextmanager
-def _cell_bar(show: bool) -> Iterator[Any]:
-    """A progress bar over cells on a terminal (standard error), nothing in a pipe; yields `tick(done, total)`."""
-    where = console(stderr=True)
-    if not (show and where.is_terminal):
-        yield lambda done, total: None
-        return
-    columns: Sequence[Any] = (
-        TextColumn("running"), BarColumn(), MofNCompleteColumn(), TextColumn("cells"), TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=where, transient=True) as bar:
-        task = bar.add_task("cells", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -16,6 +16,11 @@ from nasbench_sim.errors import SpecError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 Runs = Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)]
+TableName = Annotated[
+    str, typer.Option(help="A table's name or .h5 file; default: nb201 if imported, else nb201-analog.")
+]
+Seeds = Annotated[str, typer.Option(help="A number (200), a range (0:200) or a list (1,2,5).")]
+Workers = Annotated[int | None, typer.Option(help="Processes; default: the cores.")]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -83,8 +88,8 @@ def check_folder_options(out: Path | None, *, resume: bool, overwrite: bool) -> 
 
 
 @contextmanager
-def epoch_bar(show: bool = True) -> Iterator[tuple[Any, Any]]:
-    """A progress bar over epochs on a terminal, nothing in a pipe.
+def progress_bar(show: bool = True, *, unit: str = "epochs") -> Iterator[tuple[Any, Any]]:
+    """A progress bar over epochs (or `unit`) on a terminal, nothing in a pipe.
 
     Yields `tick`, a function of [(done, total)], and `say`, which prints a line of output above the bar: where both go
     to one terminal only the bar's own console can do that. The bar is on standard error when the output is in a pipe.
@@ -98,7 +103,7 @@ def epoch_bar(show: bool = True) -> Iterator[tuple[Any, Any]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("epochs"),
+        TextColumn(unit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -132,17 +132,17 @@ def _theta(folder: Path, predictions: Predictions) -> np.ndarray:
     return np.asarray(theta.mean(axis=0))
 
 
-def _spread(predictions: Predictions, members: np.ndarray) -> dict[str, dict[str, float]]:
-    """Mean and sd (n - 1) over seeds of every score on one split; a set that occurs again is scored once."""
+def _spread(predictions: Predictions, members: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """Mean and sd (n - 1; None for one seed) over seeds of every score on one split; equal sets are scored once."""
     known: dict[bytes, dict[str, float]] = {}
     for row in members:
         if row.tobytes() not in known:
             known[row.tobytes()] = score(predictions.probabilities[row], predictions.labels).record()
     records = [known[row.tobytes()] for row in members]
-    out = {}
+    out: dict[str, dict[str, float | None]] = {}
     for name in records[0]:
         values = np.array([record[name] for record in records])
-        out[name] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+        out[name] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else None}
     return out
 
 
@@ -155,7 +155,7 @@ def _say(document: dict[str, Any], valid: Predictions, members: np.ndarray) -> N
     )
     grid = Grid("", *(f"{split} (mean +- sd)" for split in scores), box=None, header_style="bold")
     for name, heading, unit, digits in ROWS:
-        cells = [f"{s[name]['mean']:.{digits}f} +- {s[name]['sd']:.{digits}f} {unit}".rstrip() for s in scores.values()]
+        cells = [_number(s[name], digits, unit) for s in scores.values()]
         grid.add_row(heading, *cells)
     say.print(grid)
     if "posterior_mass" in document:
@@ -170,6 +170,12 @@ def _say(document: dict[str, Any], valid: Predictions, members: np.ndarray) -> N
     if n > 1 and (members == members[0]).all():
         say.print("Note: every seed selected the same members, so the sd says nothing about another pool.")
     say.print(f"Source of the predictions: {valid.source}")
+
+
+def _number(of: dict[str, float | None], digits: int, unit: str) -> str:
+    """Mean and sd in words; one seed has no sd."""
+    spread = "" if of["sd"] is None else f" +- {of['sd']:.{digits}f}"
+    return f"{of['mean']:.{digits}f}{spread} {unit}".rstrip()
 
 
 def _write_example(target: Path, file: Path | None, as_json: bool) -> None:

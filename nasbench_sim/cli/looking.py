@@ -44,24 +44,26 @@ def plot(
     out: Annotated[Path, typer.Option(help="File to write: .svg, .png or .pdf.")],
     table: Annotated[str, typer.Option(help="one_shot: the table's name or .h5 file; default: the run's.")] = "",
     role: Annotated[str, typer.Option(help="one_shot: stand-alone accuracy, valid or test; default: valid.")] = "",
-    cells: Annotated[int, typer.Option(help="one_shot: architectures to score.")] = 500,
-    seeds: Annotated[int, typer.Option(help="one_shot: searches whose weights score them.")] = 4,
+    cells: Annotated[int | None, typer.Option(help="one_shot: architectures to score; default: 500.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="one_shot: searches whose weights score them; default: 4.")] = None,
 ) -> None:
     """Draw one figure of finished runs."""
     from nasbench_sim.reporting import figure_kind, plot_one_shot, save_figure
     from nasbench_sim.reporting.gallery import ONE_SHOT
 
+    own: dict[str, Any] = {"role": role or None, "cells": cells, "seeds": seeds}
+    given = {name: value for name, value in own.items() if value is not None}
     if figure != ONE_SHOT:
         kind = figure_kind(figure)
-        if table or role:
-            raise SpecError(f"--table and --role belong to the figure {ONE_SHOT}, not to {figure}")
-        console().print(str(save_figure(kind.draw(load_runs(runs)), out)))
-        return
-    records = load_runs(runs)
-    if len(records) != 1:
-        raise SpecError(f"{ONE_SHOT} searches a run again and shows one at a time, got {len(records)}")
-    opened = open_table(table or str(records[0].table["name"]))
-    drawn = plot_one_shot(records[0], opened, cells=cells, seeds=seeds, role=role or None)
+        if table or given:
+            raise SpecError(f"--table, --role, --cells and --seeds belong to the figure {ONE_SHOT}, not to {figure}")
+        drawn = kind.draw(load_runs(runs))
+    else:
+        records = load_runs(runs)
+        if len(records) != 1:
+            raise SpecError(f"{ONE_SHOT} searches a run again and shows one at a time, got {len(records)}")
+        opened = open_table(table or str(records[0].table["name"]))
+        drawn = plot_one_shot(records[0], opened, **given)
     console().print(str(save_figure(drawn, out)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from rich.table import Table as Grid
 from nasbench_sim.cli.console import console, print_json
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.tables import catalogue
-from nasbench_sim.tables.fetch import fetch_originals
+from nasbench_sim.tables.fetch import Progress, fetch_originals
 from nasbench_sim.tables.modules import ALL_MODULES, NAME, SPLITS, ModuleTable, verify_modules, write_modules
 from nasbench_sim.tables.nb101 import read_nb101
 from nasbench_sim.tables.nb101_csv import write_csv
 from nasbench_sim.tables.nb101_sources import FULL, HOST, ONLY_108
 from nasbench_sim.tables.regressor import Quality
-
-Progress = Callable[[str, int, int], None]
 
 
 def here() -> bool:

@@ -6,15 +6,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from nasbench_sim.cli.console import console, epoch_bar, print_json
-from nasbench_sim.cli.searching import one_line
-from nasbench_sim.errors import RunError, SpecError, UserError, unknown
+from nasbench_sim.cli.console import console, print_json
+from nasbench_sim.cli.searching import search_into
+from nasbench_sim.errors import SpecError, UserError, unknown
 from nasbench_sim.files import atomic_path
 from nasbench_sim.reporting.papers import Paper, folder_name, load_paper, unique, wanted
-from nasbench_sim.runs import Run, RunSpec, search_all
-from nasbench_sim.runs.plan import PLAN, in_good_order
+from nasbench_sim.runs import Run, RunSpec
+from nasbench_sim.runs.plan import in_good_order
 from nasbench_sim.runs.search import check_possible
 from nasbench_sim.tables.table import Table
 
@@ -44,7 +42,9 @@ def reproduce_paper(
         say.print(f"{paper.title}: {len(specs)} searches on {table.name}; into {folder}")
         for line in dict.fromkeys([*([table.remark] if table.remark else []), *impossible.values()]):
             say.print(f"Note: {line}")
-    runs = _run_all(specs, table, folder, resume=resume, overwrite=overwrite, workers=workers, quiet=as_json)
+    folders = [folder / folder_name(spec) for spec in specs]
+    done = search_into(specs, table, folders, resume=resume, overwrite=overwrite, workers=workers, quiet=as_json)
+    runs = {run.spec.model_dump_json(): run for run in done}
     found = {place: runs[key] for place, spec in places.items() if (key := spec.model_dump_json()) in runs}
     lacking = {
         place: impossible[key] for place, spec in places.items() if (key := spec.model_dump_json()) in impossible
@@ -80,42 +80,6 @@ def _possible(places: dict[Place, RunSpec], table: Table) -> tuple[list[RunSpec]
     return in_good_order(possible), impossible
 
 
-def _run_all(
-    specs: list[RunSpec],
-    table: Table,
-    folder: Path,
-    *,
-    resume: bool,
-    overwrite: bool,
-    workers: int | None,
-    quiet: bool,
-) -> dict[str, Run]:
-    folders = [folder / folder_name(spec) for spec in specs]
-    finished: dict[int, Run] = {}
-    if resume:
-        finished = {i: Run.load(f) for i, f in enumerate(folders) if (f / "run.json").exists()}
-    for i, run in finished.items():
-        if run.spec != specs[i] or run.table["sha256"] != table.sha256:
-            raise RunError(
-                f"{folders[i]} holds a finished run with other seeds or on another table; choose another folder"
-            )
-    pending = [i for i in range(len(specs)) if i not in finished]
-    with epoch_bar(not quiet) as (tick, tell):
-        for i, run in search_all(
-            [specs[i] for i in pending],
-            table,
-            folders=[folders[i] for i in pending],
-            on_tick=tick,
-            resume=[resume and (folders[i] / PLAN).exists() for i in pending],
-            overwrite=overwrite,
-            workers=workers,
-        ):
-            finished[pending[i]] = run
-            if not quiet:
-                tell(one_line(run))
-    return {specs[i].model_dump_json(): run for i, run in finished.items()}
-
-
 def _look(
     paper: Paper,
     table: Table,
@@ -133,11 +97,8 @@ def _look(
     tables = paper_tables(paper, runs, table, datasets=datasets, lacking=lacking)
     drawings = []
     for figure in paper.figures:
-        drawn = [
-            runs[figure.table, label, figure.dataset]
-            for label in figure.rows
-            if (figure.table, label, figure.dataset) in runs
-        ]
+        members = [(figure.table, label, figure.dataset) for label in figure.rows]
+        drawn = [runs[place] for place in members if place in runs]
         if drawn:
             kind = figure_kind(figure.kind)._replace(name=figure.name, title=figure.title)
             drawings.append(Drawing(kind, drawn))
@@ -172,6 +133,6 @@ def _look(
         say.print(f"\n{one.title}", style="bold")
         say.print(comparison)
         judged = [row.inside for row in comparison.rows if row.inside is not None]
-        say.print(f"{int(np.sum(judged))} of {len(judged)} judged numbers inside")
+        say.print(f"{sum(judged)} of {len(judged)} judged numbers inside")
     say.print(f"\n{paper.note}")
     say.print(f"Page: {page.resolve()}  ({seconds:.0f} s in all)")

@@ -93,14 +93,14 @@ def _show(plane: TradeOff, rows: Rows, out: Path | None) -> None:
         f"{plane.key} against {', '.join(plane.metrics)}: {len(plane.front)} of {plane.table.space.size} cells on the "
         f"front of {plane.table.name}; reference point {point}"
     )
-    say.print(f"Cells are chosen on {plane.seen}. Shares are of the front's hypervolume: mean +- sd over seeds.")
+    say.print(f"Cells are chosen on {plane.seen}. Shares are of the front's hypervolume: mean ± sd over seeds.")
     grid = Grid(box=None, header_style="bold")
     for heading in ("method", "penalty", "seeds", "cells", "on front", "share %", "all seeds: cells", "share %"):
         grid.add_column(heading, justify="left" if heading in ("method", "penalty") else "right")
     for row in rows:
         weights = row["penalty"]
         share, together = row["share"], row["together"]
-        spread = "" if share["sd"] is None else f" +- {100 * share['sd']:.2f}"
+        spread = "" if share["sd"] is None else f" ± {100 * share['sd']:.2f}"
         grid.add_row(
             row["name"],
             "all weights" if weights is None else ", ".join(f"{w:g} {name}" for name, w in weights.items()) or "-",

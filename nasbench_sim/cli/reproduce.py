@@ -9,12 +9,21 @@ from typing import Annotated
 
 import typer
 
-from nasbench_sim.cli.console import Json, check_folder_options, console, epoch_bar, print_json, seed_list
+from nasbench_sim.cli.console import (
+    Json,
+    Seeds,
+    TableName,
+    Workers,
+    check_folder_options,
+    console,
+    print_json,
+    seed_list,
+)
 from nasbench_sim.cli.papers import reproduce_paper
-from nasbench_sim.cli.searching import one_line
+from nasbench_sim.cli.searching import search_into
 from nasbench_sim.errors import RunError, SpecError, unknown
 from nasbench_sim.files import atomic_path
-from nasbench_sim.runs import Run, make_spec, search_all
+from nasbench_sim.runs import Run, make_spec
 from nasbench_sim.runs.plan import PLAN, in_good_order
 from nasbench_sim.searchers import methods
 from nasbench_sim.tables.catalogue import best_table_name, open_table
@@ -26,9 +35,7 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the runs and the page; default: runs/reproduce-<time>.")
     ] = None,
-    table: Annotated[
-        str, typer.Option(help="A table's name or .h5 file; default: nb201 if imported, else nb201-analog.")
-    ] = "",
+    table: TableName = "",
     paper: Annotated[
         str | None, typer.Option(help="Make the tables of a paper: balenas, bpnas, parsec or lecture.")
     ] = None,
@@ -38,7 +45,7 @@ def reproduce(
     method: Annotated[
         list[str] | None, typer.Option(help="Only this method; repeatable. Default: the headline ones.")
     ] = None,
-    seeds: Annotated[str, typer.Option(help="A number (200), a range (0:200) or a list (1,2,5).")] = "200",
+    seeds: Seeds = "200",
     epochs: Annotated[int | None, typer.Option(help="Search epochs; default 50, with --paper the paper's.")] = None,
     steps_per_epoch: Annotated[
         int | None,
@@ -46,7 +53,7 @@ def reproduce(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue what is unfinished in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs in --out.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: the cores.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Run the methods on the best table present, on both landscapes; print published beside ours; write the page.
@@ -90,36 +97,13 @@ def reproduce(
     specs = in_good_order(specs)
     folders = [folder / f"{s.landscape}-{s.method}" for s in specs]
     check_folder(folder, resume=resume, overwrite=overwrite)
-    finished: dict[int, Run] = {}
-    if resume:
-        finished = {i: Run.load(f) for i, f in enumerate(folders) if (f / "run.json").exists()}
-    for i, run in finished.items():
-        if run.spec != specs[i] or run.table["sha256"] != opened.sha256:
-            raise RunError(
-                f"{folders[i]} holds a finished run of another specification or table; give the options it was made "
-                "with, or choose another folder"
-            )
-    pending = [i for i in range(len(specs)) if i not in finished]
-    say = console()
     if not as_json:
+        say = console()
         say.print(f"{len(specs)} runs of {len(specs[0].seeds)} seeds on {opened.name}, {where}; into {folder}")
         if opened.remark:
             say.print(f"Note: {opened.remark}")
-    with epoch_bar(not as_json) as (tick, tell):
-        for i, run in search_all(
-            [specs[i] for i in pending],
-            opened,
-            folders=[folders[i] for i in pending],
-            on_tick=tick,
-            resume=[resume and (folders[i] / PLAN).exists() for i in pending],  # a method may be new in this folder
-            overwrite=overwrite,
-            workers=workers,
-        ):
-            finished[pending[i]] = run
-            if not as_json:
-                tell(one_line(run))
-    order = sorted(finished, key=lambda i: (LANDSCAPES.index(specs[i].landscape), specs[i].method))
-    runs = [finished[i] for i in order]
+    runs = search_into(specs, opened, folders, resume=resume, overwrite=overwrite, workers=workers, quiet=as_json)
+    runs.sort(key=lambda run: (LANDSCAPES.index(run.spec.landscape), run.spec.method))
     _look(runs, folder, as_json, began)
 
 
@@ -144,7 +128,7 @@ def _names(asked: list[str] | None) -> list[str]:
 
 
 def _look(runs: list[Run], folder: Path, as_json: bool, began: float) -> None:
-    from nasbench_sim.reporting import compare, write_report  # matplotlib: 0.5 s that the workers do not need
+    from nasbench_sim.reporting import compare, write_report  # matplotlib: the workers do not need it
 
     comparison = compare(runs)
     comparison.to_csv(folder / "comparison.csv")

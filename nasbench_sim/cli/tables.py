@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table as Grid
 
 from nasbench_sim.cli import module_tables
+from nasbench_sim.cli.console import Json, console, print_json
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.files import atomic_path
 from nasbench_sim.tables import catalogue, modules, nb1shot1, nb201
@@ -34,25 +33,24 @@ from nasbench_sim.tables.tabular_file import Mapped, parse_map, parse_metric, re
 app = typer.Typer(no_args_is_help=True, help="Tables: what was measured. List, fetch, import, inspect, verify, export.")
 
 _Name = Annotated[str, typer.Argument(help="A table's name, or the path of an .h5 file.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 _ROWS = 1 << 14  # rows of a CSV that are text at one time: nb1shot1-3 has 1.3 million
 _NB101 = (modules.NAME, *nb1shot1.NAMES)  # fetched and imported together
 
 
 @app.command("list", epilog="Example: nasbench-sim tables list --json")
-def list_(as_json: _Json = False) -> None:
+def list_(as_json: Json = False) -> None:
     """Show the tables that are here, and how to get the ones that are not."""
     listed = [*catalogue.list_tables(), *module_tables.listed()]
     best = catalogue.best_table_name()
     if as_json:
-        _print_json({"default": best, "tables": [_listed(t) for t in listed]})
+        print_json({"default": best, "tables": [_listed(t) for t in listed]})
         return
     grid = Grid("table", "where", "size", box=None, header_style="bold")
     for t in listed:
         where = str(t.path) if t.path else "embedded, needs no download"
         grid.add_row(f"{t.name} (default)" if t.name == best else t.name, where, f"{t.size:,} B" if t.path else "")
-    _console().print(grid)
+    console().print(grid)
     if best != nb201.NAME:
         typer.echo("nb201, the full benchmark, is not here: nasbench-sim tables fetch nb201 (11 MB)")
 
@@ -63,7 +61,7 @@ def fetch(
     host: Annotated[str | None, typer.Option(help="A mirror of the public host, with the same paths.")] = None,
     full: Annotated[bool, typer.Option("--full", help="nb101 with 4, 12 and 36 epochs too (2.1 GB).")] = False,
     force: _Force = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Download the public originals (pinned by sha256, resumable), build the table and keep it.
 
@@ -126,7 +124,7 @@ def import_(
         bool, typer.Option("--allow-missing", help="Leave absent architectures and empty cells unmeasured.")
     ] = False,
     force: _Force = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make a table from files of yours: official ones (--from), CSV, Parquet, or an exported .h5.
 
@@ -134,8 +132,13 @@ def import_(
     """
     if sum(x is not None for x in (source, file, h5)) != 1:
         raise SpecError("say what to import: one of --from DIR or FILE, --csv FILE, --parquet FILE or --h5 FILE")
-    if join is not None and file is None:
-        raise SpecError("--join adds the columns of a --csv or --parquet file; give one")
+    if file is None:
+        given = {"--join": join is not None, "--map": maps, "--metric": metrics, "--unit": unit, "--search": search}
+        given |= {"--arch-column": arch_column != "arch", "--space": space != "nb201"}  # other than their defaults
+        for option in (name for name, value in given.items() if value):
+            raise SpecError(f"{option} is about the columns of a --csv or --parquet file; leave it out")
+    if allow_missing and (h5 is not None or (source is not None and name in (nb201.NAME, *_NB101))):
+        raise SpecError("--allow-missing is for --csv, --parquet and NATS-Bench files; nothing is missing here")
     if source is not None and name in _NB101:
         with _progress() as report:
             module_tables.import_(source, force=force, as_json=as_json, progress=report)
@@ -154,7 +157,7 @@ def import_(
         mapped = Mapped(
             accuracy=_unique(parse_map(m) for m in maps or []),
             metrics=_unique(parse_metric(m) for m in metrics or []),
-            unit=_unit(unit) if maps or join is None else "percent",  # metrics have no unit to state
+            unit=_unit(unit) if maps or unit is not None or join is None else "percent",  # metrics have none to state
             arch_column=arch_column,
             search=search,
             allow_missing=allow_missing,
@@ -163,13 +166,16 @@ def import_(
         if join is None:
             table = read_tabular(file, mapped, name=name, space=space)
         else:
-            table = join_file(catalogue.open_table(join), name, file, mapped)
+            table = catalogue.open_table(join)
+            if space not in ("nb201", table.space.name):
+                raise SpecError(f"--space {space} does not go with --join: table {join} is of {table.space.name}")
+            table = join_file(table, name, file, mapped)
         path = catalogue.install(table, force=force)
     _done(catalogue.open_table(name), path, as_json, "imported and checked")
 
 
 @app.command(epilog="Example: nasbench-sim tables info nb201-analog")
-def info(name: _Name, as_json: _Json = False) -> None:
+def info(name: _Name, as_json: Json = False) -> None:
     """Show what a table holds: keys, coverage, optima, provenance, licences, citations, sha256."""
     if name == modules.NAME:
         module_tables.info(as_json)
@@ -177,16 +183,16 @@ def info(name: _Name, as_json: _Json = False) -> None:
     table = catalogue.open_table(name)
     facts = _facts(table)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
-    console = _console()
-    console.print(f"{table.name}: {table.space.name}, {table.space.size:,} architectures", style="bold")
+    out = console()
+    out.print(f"{table.name}: {table.space.name}, {table.space.size:,} architectures", style="bold")
     typer.echo(f"sha256 {table.sha256}")
     grid = Grid("data set", "split", "epochs", "seed", "measured", "best %", "index", box=None, header_style="bold")
     for row in facts["accuracy"]:
         best = ("-", "-") if row["best"] is None else (f"{row['best']:.2f}", str(row["best_index"]))
         grid.add_row(row["dataset"], row["split"], str(row["epochs"]), str(row["seed"]), f"{row['measured']:,}", *best)
-    console.print(grid)
+    out.print(grid)
     for line in _metric_lines(table):
         typer.echo(line)
     if _has_curves(table, name):
@@ -204,7 +210,7 @@ def info(name: _Name, as_json: _Json = False) -> None:
 @app.command(epilog="Example: nasbench-sim tables verify nb201")
 def verify(
     name: Annotated[str | None, typer.Argument(help="A table's name or .h5 file; all tables if left out.")] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Read a table in full and check every byte, number and checksum. A damaged one is exit code 2."""
     names = [name] if name else [t.name for t in (*catalogue.list_tables(), *module_tables.listed())]
@@ -222,7 +228,7 @@ def verify(
             curves = f", {arrays} arrays of learning curves" if arrays else ""
             typer.echo(f"{table.name}: ok, {len(table.accuracy)} accuracy columns{curves}, sha256 {table.sha256}")
     if as_json:
-        _print_json(checked)
+        print_json(checked)
 
 
 @app.command(epilog="Example: nasbench-sim tables export nb201-analog table.csv")
@@ -232,7 +238,7 @@ def export(
         Path, typer.Argument(help="Where to write: .csv for spreadsheets, .h5 to share the table as it is.")
     ],
     force: _Force = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Write a table as CSV (empty cell = never measured) or as a table file that `tables import --h5` reads."""
     if name == modules.NAME:
@@ -255,7 +261,7 @@ def complete(
     name: Annotated[str, typer.Argument(help="A partial table: one that lacks architectures.")],
     how: Annotated[str, typer.Option(help="How holes are filled: regressor.")] = "regressor",
     force: _Force = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make NAME+regressor: a separate, flagged table in which a regression stands in for what was not measured."""
     module_tables.complete(name, how, force=force, as_json=as_json)
@@ -355,30 +361,20 @@ def _listed(t: catalogue.Listed) -> dict[str, Any]:
 
 def _done(table: Table, path: Path, as_json: bool, what: str) -> None:
     if as_json:
-        _print_json({"name": table.name, "path": str(path), "sha256": table.sha256})
+        print_json({"name": table.name, "path": str(path), "sha256": table.sha256})
     else:
         typer.echo(f"{table.name}: {what} ({path}), sha256 {table.sha256[:16]}")
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2))
-
-
-def _console() -> Console:
-    """Tables as wide as their text in a pipe, so that nothing is cut; as wide as the terminal on one."""
-    console = Console(markup=False, highlight=False)  # a path or a name with [brackets] is text, not a style
-    return console if console.is_terminal else Console(markup=False, highlight=False, width=200)
 
 
 @contextmanager
 def _progress() -> Iterator[Any]:
     """A progress bar on a terminal, and nothing in a pipe."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    err = console(stderr=True)
+    if not err.is_terminal:
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=err) as bar:
         tasks: dict[str, Any] = {}
 
         def report(file: str, done: int, total: int) -> None:

@@ -52,7 +52,7 @@ class ArchResults:
 
     def get_dataset_seeds(self, dataset: str) -> list[int]:
         """Seeds of the runs on a data set, in the order of the source; raises `Absent` for no such runs."""
-        if dataset not in self.dataset_seed:
+        if dataset not in list(self.dataset_seed):  # a list: what cannot be a key is unknown as well
             raise Absent(f"{self._where}: {unknown('data set', dataset, self.dataset_seed)}")
         return list(self.dataset_seed[dataset])
 

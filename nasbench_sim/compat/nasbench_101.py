@@ -31,7 +31,6 @@ from nasbench_sim.tables.nb101 import read_nb101
 
 __all__ = ["Absent", "ModelSpec", "NASBench", "OutOfDomainError"]
 
-REPEATS = 3
 _SPLITS: tuple[tuple[str, Split], ...] = (("train", "train"), ("validation", "valid"), ("test", "test"))
 _WHENS: tuple[When, ...] = ("halfway", "final")
 
@@ -77,7 +76,7 @@ class ModelSpec:
         """
         if self.matrix is None or self.ops is None:
             raise OutOfDomainError("invalid spec: this module's output is not reached from its input")
-        if sorted(canonical_ops) != sorted(OPS):
+        if not isinstance(canonical_ops, Sequence) or set(canonical_ops) != set(OPS) or len(canonical_ops) != len(OPS):
             raise SpecError(f"canonical_ops are {', '.join(OPS)} in some order, got {canonical_ops!r:.120}")
         renamed = [OPS[list(canonical_ops).index(op)] if op in canonical_ops else op for op in self.ops]
         return module_hash(self.matrix, renamed)
@@ -108,19 +107,20 @@ class NASBench:
         strict_compat: bool = False,
     ) -> None:
         self._table = dataset_file if isinstance(dataset_file, ModuleTable) else _open(dataset_file)
-        if rng is not None and seed is not None and not callable(getattr(rng, "seed", None)):
-            raise SpecError("give seed or rng, not both")
+        if rng is not None and seed is not None and not strict_compat:
+            raise SpecError("give seed or rng, not both; strict_compat=True seeds rng, as the original does")
         self._draws = as_draws(seed if rng is None else rng, strict=strict_compat)
         if strict_compat:
-            self._draws.seed(seed)  # type: ignore[attr-defined]  # what `as_draws` lets through has it
-        elif rng is not None and seed is not None:
-            raise SpecError("give seed or rng, not both; strict_compat=True seeds rng, as the original does")
+            reseed = getattr(rng, "seed", None)
+            if not callable(reseed):
+                raise SpecError("strict_compat=True seeds rng, as the original does, and this one has no seed()")
+            reseed(seed)
         self._strict = strict_compat
         self.config = {
             "available_ops": list(OPS),
             "module_vertices": MAX_VERTICES,
             "max_edges": MAX_EDGES,
-            "num_repeats": REPEATS,
+            "num_repeats": len(RUNS),
         }
         self.valid_epochs = set(self._table.budgets)
         self.fixed_statistics: Mapping[str, dict[str, Any]] = _ByHash(self._table, self._fixed)
@@ -134,7 +134,7 @@ class NASBench:
         Adds its seconds and epochs to the budget counters. Raises `OutOfDomainError` for what is not in the search
         space, `NotMeasured` for a module or run that the file does not have.
         """
-        if epochs not in self.valid_epochs:
+        if epochs not in list(self.valid_epochs):  # a list: what cannot be a key is not among them either
             known = ", ".join(map(str, sorted(self.valid_epochs)))
             raise OutOfDomainError(f"invalid number of epochs {epochs!r}, must be one of {known}")
         row = self._row(model_spec)
@@ -183,6 +183,8 @@ class NASBench:
         raise SpecError("evaluate trains a network from scratch; only what was measured can be had here")
 
     def _check(self, spec: ModelSpec) -> None:
+        if not isinstance(spec, ModelSpec):
+            raise SpecError(f"a module is a ModelSpec(matrix, ops), not a {type(spec).__name__}")
         if not spec.valid_spec or spec.matrix is None or spec.ops is None:
             raise OutOfDomainError("invalid spec: this module's output is not reached from its input")
         why = flaw(spec.matrix, spec.ops)
@@ -255,5 +257,7 @@ class _ByHash(Mapping[str, Any]):
 def _open(what: str | os.PathLike[str]) -> ModuleTable:
     if what == NAME:
         return catalogue.open_modules()
+    if not isinstance(what, (str, os.PathLike)):
+        raise SpecError(f"give a file, {NAME!r} or a ModuleTable, not a {type(what).__name__}")
     path = Path(what)
     return catalogue.open_modules(path) if path.suffix == ".safetensors" else read_nb101(path)

@@ -6,8 +6,8 @@ from nasbench_sim.errors import SpecError
 
 #: data sets that training can be simulated on; cifar10 stands for the run cifar10-valid there
 SIMULATED = ("cifar10", "cifar100", "ImageNet16-120")
-#: numbers of a split in an answer: name in the key, name in a trial's metrics
-NUMBERS = (("loss", "loss"), ("accuracy", "accuracy"))
+#: numbers of a split in an answer
+NUMBERS = ("loss", "accuracy")
 
 
 def answer_parts(dataset: str) -> tuple[tuple[str, str], ...]:

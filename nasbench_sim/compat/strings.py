@@ -18,11 +18,13 @@ _LABELS = {"x-valid": "valid", "x-test": "test", "ori-test": "test"}
 
 
 def str2lists(arch_str: str) -> list[tuple[tuple[str, int], ...]]:
-    """For each node the `(operation, source)` of its inputs; raises `ArchError` for a part that is none.
+    """For each node the `(operation, source)` of its inputs; raises `ArchError` for what is none.
 
     >>> str2lists("|nor_conv_1x1~0|+|none~0|none~1|")
     [(('nor_conv_1x1', 0),), (('none', 0), ('none', 1))]
     """
+    if not isinstance(arch_str, str):
+        raise ArchError(f"an architecture is text here, not {arch_str!r:.60}")
     return [tuple(_edge(part, arch_str) for part in node.split("|") if part) for node in arch_str.split("+")]
 
 

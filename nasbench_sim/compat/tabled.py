@@ -11,6 +11,7 @@ from typing import Any
 
 from nasbench_sim.compat.draws import Absent
 from nasbench_sim.compat.trials import CLASSES, Trial
+from nasbench_sim.errors import TableError
 from nasbench_sim.spaces.nb201 import NB201
 from nasbench_sim.tables.nats_records import SPLITS
 from nasbench_sim.tables.table import Key, Seed, Table
@@ -32,9 +33,7 @@ class CellNumbers:
     def _find(self, split: str) -> float | None:
         if split != "train" and split not in SPLITS[self._dataset].values():
             return None
-        column = self._table.accuracy.get(Key(self._dataset, split, self._epochs, self._seed))
-        value = None if column is None else column[self._cell]
-        return None if value is None or value != value else float(str(value))
+        return self._at(self._table.accuracy.get(Key(self._dataset, split, self._epochs, self._seed)))
 
     def value(self, split: str, metric: str, iepoch: int) -> float:
         """An accuracy after the last epoch; raises `Absent` for anything else."""
@@ -48,20 +47,22 @@ class CellNumbers:
         return found
 
     def spent(self, split: str, iepoch: int) -> tuple[float, float] | None:
-        """Seconds of training, for the mean run of the search key's budget; None for anything else."""
+        """Seconds of the last epoch and of all training, for the mean run of the search key's budget; else None."""
         t = self._table
-        if split != "train" or self._seed != "mean" or self._epochs != t.search_key.epochs:
+        whole = self._seed == "mean" and self._epochs == t.search_key.epochs and iepoch == self._epochs - 1
+        if split != "train" or not whole:
             return None
-        column = t.metrics.get(("train_time_s", self._dataset))
-        value = None if column is None else column[self._cell]
-        if value is None or value != value:
+        total = self._at(t.metrics.get(("train_time_s", self._dataset)))
+        if total is None:
             return None
-        total = float(str(value))
-        return total / self._epochs, total * (iepoch + 1) / self._epochs
+        return total / self._epochs, total
 
     def fact(self, name: str) -> float | None:
         """Parameters and FLOPs in millions, as they follow from the layers."""
-        column = self._table.metrics.get((name, self._dataset))
+        return self._at(self._table.metrics.get((name, self._dataset)))
+
+    def _at(self, column: Any) -> float | None:
+        """The shortest decimal of a float32, as `Table.query` gives it; None where it was not measured."""
         value = None if column is None else column[self._cell]
         return None if value is None or value != value else float(str(value))
 
@@ -72,7 +73,8 @@ class TableTrials:
     def __init__(self, table: Table) -> None:
         self._table = table
         self.name = table.name
-        assert isinstance(table.space, NB201)
+        if not isinstance(table.space, NB201):
+            raise TableError(f"table {table.name} is of the search space {table.space.name}, not nb201")
         self._strings = table.space.strings
         self._keys = [k for k in table.accuracy if k.dataset in CLASSES and isinstance(k.epochs, int)]
         self.budgets = sorted({str(k.epochs) for k in self._keys}, key=int)

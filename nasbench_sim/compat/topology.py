@@ -1,7 +1,8 @@
 """The interface that NATS-Bench's topology benchmark and NAS-Bench-201 share, over any source of trials.
 
 Answers of `get_more_info` are kept, up to `KEPT_ANSWERS`: asking again costs two dictionary lookups and a copy. Runs of
-single files are kept for the last `KEPT_CELLS` architectures, where the original keeps all (4 GB).
+single files are kept for the last `KEPT_CELLS` architectures, where the original keeps all. What is kept takes the
+memory that tests/benchmarks/test_compat_bench.py prints.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from nasbench_sim.compat.draws import Absent, Partial, as_draws
 from nasbench_sim.compat.sources import Trials
 from nasbench_sim.compat.splits import NUMBERS, SIMULATED, answer_parts, remap
 from nasbench_sim.compat.strings import report
-from nasbench_sim.compat.trials import CLASSES
-from nasbench_sim.errors import ArchError, unknown
+from nasbench_sim.compat.trials import CLASSES, net_config
+from nasbench_sim.errors import ArchError, SpecError, unknown
 from nasbench_sim.spaces.nb201 import NB201
 from nasbench_sim.tables.manifest import cached_space
 
-KEPT_ANSWERS = 32_768  # about 50 MB
-KEPT_CELLS = 256  # about 80 MB of runs in float64
+KEPT_ANSWERS = 32_768
+KEPT_CELLS = 256
 _MEAN = object()  # in the place of a seed: False would be the seed 0
 
 
@@ -176,25 +177,23 @@ class TopologyAPI:
         architecture has, an integer for the trial of that seed. Raises `Absent`, `ArchError` and `SpecError`.
         """
         seed: Any = _MEAN if is_random is False else is_random
+        kinds = (type(index), type(iepoch), type(hp))  # 1, 1.0 and True are one key, and not one question
         if is_random is True:
             try:
-                seeds = self._seeds[index, dataset, hp]
+                seeds = self._seeds[index, dataset, hp, kinds]
             except (KeyError, TypeError):
-                seeds = self._seeds_of(index, dataset, hp)
+                seeds = self.query_meta_info_by_index(self._index(index), hp).drawable(dataset)
+                self._keep(self._seeds, (index, dataset, hp, kinds), seeds)
             seed = self._draws.choice(seeds)
+        key = (index, dataset, iepoch, hp, seed, type(seed), kinds)
         try:
-            return self._answers[index, dataset, iepoch, hp, seed].copy()
+            return self._answers[key].copy()
         except (KeyError, TypeError):  # not asked before, or an object that cannot be a key
             pass
         info = self.query_meta_info_by_index(self._index(index), hp)
         answer = self._answer(info, dataset, iepoch, False if seed is _MEAN else seed)
-        self._keep(self._answers, (index, dataset, iepoch, hp, seed), answer)
+        self._keep(self._answers, key, answer)
         return answer.copy()
-
-    def _seeds_of(self, index: Any, dataset: str, hp: str | int) -> list[int]:
-        seeds = self.query_meta_info_by_index(self._index(index), hp).drawable(dataset)
-        self._keep(self._seeds, (index, dataset, hp), seeds)
-        return seeds
 
     @staticmethod
     def _keep(kept: dict[Any, Any], key: tuple[Any, ...], value: Any) -> None:
@@ -218,9 +217,7 @@ class TopologyAPI:
                 info.get_dataset_seeds(dataset)
                 continue
             partial = partial or isinstance(found, Partial)
-            for name, metric in NUMBERS:
-                if metric in found:
-                    out[f"{label}-{name}"] = found[metric]
+            out |= {f"{label}-{name}": found[name] for name in NUMBERS if name in found}
             if "all_time" in found:
                 total = found["all_time"]
                 out[f"{label}-per-time"] = None if total is None else total / (found["iepoch"] + 1)
@@ -279,7 +276,7 @@ class TopologyAPI:
         """What builds the network on a data set: channels, cells a stage, architecture, classes."""
         info = next(iter(self._results(self._index(index)).values()))
         info.get_dataset_seeds(dataset)
-        return {"name": "infer.tiny", "C": 16, "N": 5, "arch_str": info.arch_str, "num_classes": CLASSES[dataset]}
+        return net_config(dataset, {"arch_str": info.arch_str})
 
     def get_net_param(self, index: Any, dataset: str, seed: int | None, hp: str | int = "12") -> Any:
         """Raises `Absent`: the files hold no weights. With strict_compat None for each, as the original."""
@@ -298,6 +295,9 @@ class TopologyAPI:
     ) -> tuple[int, float | None]:
         """The best of `cells` by the mean over its trials, the first of equals; see `find_best`."""
         run, official = remap(dataset, metric_on_set)
+        for bound in (flop_max, param_max):
+            if bound is not None and not isinstance(bound, (int, float, np.number)):
+                raise SpecError(f"bounds on FLOPs and parameters are numbers (millions) or None, not {bound!r:.60}")
         index, highest = -1, None
         for cell in cells:
             info = self.query_meta_info_by_index(cell, hp)
@@ -312,7 +312,7 @@ class TopologyAPI:
 
     def statistics(self, dataset: str, hp: str | int) -> dict[int, int]:
         """How many of the evaluated architectures have 1, 2, 3 trials on a data set."""
-        if dataset not in CLASSES:
+        if dataset not in tuple(CLASSES):
             raise Absent(unknown("data set", dataset, CLASSES))
         cells = sorted(self.evaluated_indexes)
         every = (self.query_meta_info_by_index(cell, hp).dataset_seed.get(dataset, []) for cell in cells)

@@ -17,7 +17,6 @@ from nasbench_sim.tables.curves_writer import Run
 from nasbench_sim.tables.nats_records import SPLITS
 
 CLASSES = {"cifar10-valid": 10, "cifar10": 10, "cifar100": 100, "ImageNet16-120": 120}
-CHANNELS, CELLS = 16, 5  # of every network in the benchmark
 
 
 class Numbers(Protocol):
@@ -125,6 +124,11 @@ class CurveNumbers:
         return _of(self._kept[key], self._cell)
 
 
+def net_config(dataset: str, arch: Mapping[str, Any]) -> dict[str, Any]:
+    """What builds a network of the benchmark: 16 channels and 5 cells a stage, the same for every architecture."""
+    return {"name": "infer.tiny", "C": 16, "N": 5, **arch, "num_classes": CLASSES[dataset]}
+
+
 def _of(column: Any, cell: int) -> float | None:
     value = None if column is None else float(column[cell])
     return value if value is not None and value == value else None
@@ -217,7 +221,7 @@ class Trial:
         arch: Mapping[str, Any] = (
             {"arch_str": self._arch} if str2structure is None else {"genotype": str2structure(self._arch)}
         )
-        return {"name": "infer.tiny", "C": CHANNELS, "N": CELLS, **arch, "num_classes": CLASSES[self.name]}
+        return net_config(self.name, arch)
 
     def get_net_param(self, clone: bool = False) -> Any:
         """Raises `Absent`: the files hold no weights (the original answers None)."""

@@ -9,7 +9,7 @@ training seeds of one architecture. An architecture without predictions is never
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 Mode = Literal["mc", "svgd"]
 
+_SVGD = ("delta", "width", "lengthscale", "steps", "step_size")  # parameters of mode svgd only
 _CELLS = 1 << 22  # particle-architecture scores a block, 32 MB in float64
 
 
@@ -36,7 +37,8 @@ class PosteriorSample:
 
     `mode`: `mc` draws members independently, so an architecture may come twice and then weighs twice; `svgd` moves
     `size` particles together (see `svgd`; `delta`, `width`, `lengthscale`, `steps`, `step_size` are its parameters)
-    and takes for each the nearest architecture that has predictions. `rounds` 1 uses no validation score at all.
+    and takes for each the nearest architecture that has predictions; `mc` refuses them. `rounds` 1 uses no validation
+    score at all.
     """
 
     size: int = 3
@@ -61,6 +63,9 @@ class PosteriorSample:
                 raise SpecError(f"{name} is a positive number, got {value}")
         if not np.isfinite(self.delta):
             raise SpecError(f"delta is a finite number, got {self.delta}")
+        idle = [f.name for f in fields(self) if f.name in _SVGD and getattr(self, f.name) != f.default]
+        if self.mode == "mc" and idle:
+            raise SpecError(f"nes-bs with mode mc has no {', '.join(idle)}; leave that out, or take mode=svgd")
 
     def select(self, predictions: Predictions, seeds: Sequence[int] | IntArray, theta: Array | None = None) -> IntArray:
         """Members `[S, size]`, rows of `predictions`, in the order of sampling; a row may occur more than once.

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 Metric = Literal["nll", "accuracy"]
 
-_TOGETHER = 32  # candidates a block: 32 x 10,000 float64 = 2.5 MB, which stays in the second-level cache
+_TOGETHER = 32  # candidates a block: 2.5 MB in float64 for 10,000 samples
 
 
 class Selection(NamedTuple):

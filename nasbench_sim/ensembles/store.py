@@ -9,15 +9,15 @@ a byte; behind it, in the root group and nothing else:
     archs          int32    [N, D]     option numbers
     seeds          int64    [N]        training seeds, -1 where not stated
 
-each one chunk with fletcher32. A file made by hand with a valid seal still meets every check: only these names, as hard
-links to plain datasets of exactly this type and shape, no other filter, no external or virtual storage, no attributes,
-nothing larger than the file; and then the checks of `Predictions` itself.
+each one chunk with fletcher32. A file made by hand with a valid seal still meets the checks of `sealed.read_dataset`,
+only these names may be there, and then come the checks of `Predictions` itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasbench_sim.ensembles.predictions import Predictions
 from nasbench_sim.errors import SpecError, TableError, UserError
-from nasbench_sim.sealed import read_sealed, write_sealed
+from nasbench_sim.sealed import add_dataset, read_dataset, read_sealed, write_sealed
 
 SCHEMA = 1
 MAX_BYTES = 1 << 31  # held in memory whole; 400 models x 10,000 samples x 10 classes are 160 MB
@@ -111,7 +111,7 @@ def write_predictions(predictions: Predictions, path: Path | str) -> str:
     with write_sealed(path, KIND) as file:
         arrays = {name: _stored(predictions, name) for name in _TYPES}
         for name, data in {"manifest": np.frombuffer(manifest, dtype=np.uint8), **arrays}.items():
-            file.create_dataset(name, data=data, chunks=data.shape, fletcher32=True, track_times=False)
+            add_dataset(file, name, data)
     return digest(manifest)
 
 
@@ -136,16 +136,17 @@ def read_predictions(path: Path | str) -> Predictions:
 
 
 def _contents(file: h5py.File, where: str) -> tuple[_Manifest, dict[str, npt.NDArray[Any]]]:
+    read = partial(read_dataset, file, where=where, error=TableError)
     names = set(file)
     if "manifest" not in names:
         raise TableError(f"{where}: not a prediction file of schema {SCHEMA}: it has no manifest")
-    manifest = _manifest(_dataset(file, "manifest", "|u1", None, where).tobytes(), where)
+    manifest = _manifest(read("manifest", "|u1", None).tobytes(), where)
     expected = {"manifest", *_TYPES}
     if names != expected or len(file.attrs):
         raise TableError(
             f"{where}: holds {', '.join(sorted(names))}; a prediction file holds {', '.join(sorted(expected))}"
         )
-    arrays = {name: _dataset(file, name, _TYPES[name], shape, where) for name, shape in manifest.shapes().items()}
+    arrays = {name: read(name, _TYPES[name], shape) for name, shape in manifest.shapes().items()}
     for name, array in arrays.items():
         if digest(array.data) != manifest.sha256[name]:
             raise TableError(f"{where}: {name} does not fit its sha256 in the manifest; {_MEND}")
@@ -163,36 +164,6 @@ def _manifest(text: bytes, where: str) -> _Manifest:
     if not canonical or set(manifest.sha256) != set(_TYPES):
         raise TableError(f"{where}: its manifest is not in canonical form; {_MEND}")
     return manifest
-
-
-def _dataset(file: h5py.File, name: str, dtype: str, shape: tuple[int, ...] | None, where: str) -> npt.NDArray[Any]:
-    """One of our datasets as an array, checked down to its storage before anything is allocated."""
-    link = file.id.links.get_info(name.encode())
-    if link.type != h5py.h5l.TYPE_HARD or h5py.h5o.get_info(file.id, name.encode()).type != h5py.h5o.TYPE_DATASET:
-        raise TableError(f"{where}: {name} is not a plain dataset")
-    dataset = file[name]
-    plist = dataset.id.get_create_plist()
-    size = int(np.prod(dataset.shape, dtype=object)) * np.dtype(dtype).itemsize
-    plain = (
-        dataset.dtype == np.dtype(dtype)
-        and dataset.shape == dataset.maxshape
-        and (dataset.shape == shape if shape else len(dataset.shape) == 1)
-        and plist.get_layout() == h5py.h5d.CHUNKED
-        and dataset.chunks == dataset.shape
-        and plist.get_external_count() == 0
-        and [plist.get_filter(i)[0] for i in range(plist.get_nfilters())] == [h5py.h5z.FILTER_FLETCHER32]
-        and 0 < size <= dataset.id.get_storage_size() <= MAX_BYTES
-        and len(dataset.attrs) == 0
-    )
-    if not plain:
-        raise TableError(
-            f"{where}: {name} should be {dtype} of shape {shape or '[n]'}, one chunk with fletcher32 and nothing else; "
-            f"found {dataset.dtype} {dataset.shape}"
-        )
-    out = np.empty(dataset.shape, dtype=dtype)
-    dataset.read_direct(out)
-    out.setflags(write=False)
-    return out
 
 
 def _json(document: dict[str, Any]) -> bytes:

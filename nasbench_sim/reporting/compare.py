@@ -51,6 +51,17 @@ def judge(mean: float, score: Score) -> bool:
     return abs(mean - theirs) <= (2 * score.sd if score.sd else ROUNDING) + 1e-5  # float32 tables: 54.3 is 54.299999
 
 
+def misprint(score: Score) -> list[str]:
+    """What a reader must know of a printed number that is wrong; nothing of any other.
+
+    >>> misprint(Score(mean=71.0, sd=None, corrected=72.0))
+    ['misprint: 71.00 is printed where 72.00 is meant']
+    """
+    if score.corrected is None:
+        return []
+    return [f"misprint: {score.mean:.2f} is printed where {score.corrected:.2f} is meant"]
+
+
 def _rows(run: Run, label: str, role: str) -> list[ComparisonRow]:
     shared = ours(run, label, role, run.final(role))
     common = common_notes(run)
@@ -62,17 +73,7 @@ def _rows(run: Run, label: str, role: str) -> list[ComparisonRow]:
         have = ", ".join(dict.fromkeys(name for row in known for name in row.scores))
         missing = f"published with {have} accuracy only" if known else absent_note(run.spec.method)
     if not found:
-        nothing = ComparisonRow(
-            **shared,
-            their_label="none",
-            their_mean=None,
-            their_sd=None,
-            their_n=None,
-            source="",
-            inside=None,
-            notes=(missing, *common),
-        )
-        return [nothing]
+        return [ComparisonRow(**shared, notes=(missing, *common))]
     return [pair(run, shared, common, group) for group in _merged(found, run.spec.dataset, role)]
 
 
@@ -109,8 +110,7 @@ def pair(run: Run, shared: dict[str, Any], common: tuple[str, ...], group: list[
         inside = None if math.isnan(shared["mean"]) else judge(shared["mean"], score)
         if not score.sd:
             notes.append("their sd is 0 or not printed: inside means equal to within rounding (0.005)")
-    if score.corrected is not None:
-        notes.append(f"misprint: {score.mean:.2f} is printed where {score.corrected:.2f} is meant")
+    notes += misprint(score)
     if _elsewhere(group[0], dataset) and run.spec.dataset == dataset:
         notes.append(f"the published cell was found by a search on CIFAR-10, ours by a search on {dataset}")
     epochs = [row for row in group if row.epochs not in (None, run.epochs)]
@@ -122,7 +122,7 @@ def pair(run: Run, shared: dict[str, Any], common: tuple[str, ...], group: list[
         their_mean=score.mean,
         their_sd=score.sd,
         their_n=group[0].n,
-        source="; ".join(_by_label((f"{row.source}, {row.where}", row.label) for row in group)),
+        source="; ".join(_by_label((row.cited, row.label) for row in group)),
         inside=inside,
         notes=tuple(dict.fromkeys(notes)),
     )

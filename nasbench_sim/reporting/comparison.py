@@ -42,13 +42,13 @@ class ComparisonRow:
     sd: float | None
     n: int
     failed: int
-    their_label: str
-    their_mean: float | None
-    their_sd: float | None
-    their_n: int | None
-    source: str
-    inside: bool | None
-    notes: tuple[str, ...]
+    their_label: str = "none"
+    their_mean: float | None = None
+    their_sd: float | None = None
+    their_n: int | None = None
+    source: str = ""
+    inside: bool | None = None
+    notes: tuple[str, ...] = ()
     missing: str = ""
 
     @property

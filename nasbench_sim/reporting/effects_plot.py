@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from nasbench_sim.reporting.canvas import STRETCH_FROM, STRETCH_NOTE, message, stretch
 from nasbench_sim.reporting.effects import Effect, by_seed, mean_interval
@@ -23,6 +24,7 @@ INK, PALE, FAILED = COLOURS[1], "#9CC7E4", COLOURS[0]
 NEAR = 5.0  # points below the best cell; where nothing comes nearer, there is nothing to make room for
 MOST = 60  # values of an axis that can be told apart in one panel
 MANY = 4  # panels; with more of them three stand in a row
+ROOM = {1: 90, 2: 50, 3: 34}  # characters of a title, by panels in a row
 _NOTE = (
     "Point: mean over seeds; bar: its 95 % bootstrap interval; pale bar: 25–75 % of seeds. Filled: differs from the "
     "baseline (diamond, dashed line), paired over seeds, p < 0.05 after correction."
@@ -65,14 +67,14 @@ def plot_effects(ablation: Ablation, found: Sequence[Effect], figure: Figure | N
             stretched |= _axis(ax, ablation, drawn[panel, number], panel, number, spans, columns)
             named = len(panels) > 1 and panel.title
             title = f"{ablation.axes[number].name} ({panel.title})" if named else ablation.axes[number].name
-            ax.set_title(textwrap.fill(short(clean(title), 60), {1: 90, 2: 50, 3: 34}[columns]), loc="left")
+            ax.set_title(textwrap.fill(short(clean(title), 60), ROOM[columns]), loc="left")
             if i % columns == 0 or len(panels) > 1:
                 ax.set_ylabel(axis_label(ablation.role))
             else:
                 ax.tick_params(axis="y", labelleft=False)  # as in the first column
         for i, panel in enumerate(maps):
             place = spec[rows + i // columns, slice(None) if len(maps) == 1 else i % columns]
-            _map(sheet.add_subplot(place), ablation, panel, {1: 90, 2: 50, 3: 34}[1 if len(maps) == 1 else columns])
+            _map(sheet.add_subplot(place), ablation, panel, ROOM[1 if len(maps) == 1 else columns])
         width = 2 * PANEL_WIDTH
         notes = textwrap.fill(f"{_NOTE} {STRETCH_NOTE if stretched else ''}", 122 if columns > 1 else 116)
         head = textwrap.fill(clean(heading(ablation)), 100)
@@ -159,8 +161,7 @@ def _values(ablation: Ablation, found: Sequence[Effect], panel: Panel, number: i
     mine = {effect.value: effect for effect in found if effect.panel == panel and effect.axis == axis.name}
     any_effect = next(iter(mine.values()))
     out = []
-    for level, label in enumerate(axis.labels):
-        values = by_seed(ablation, panel, number, level)
+    for level, (label, values) in enumerate(zip(axis.labels, by_seed(ablation, panel, number), strict=True)):
         effect = mine.get(label)
         failed = any_effect.baseline_failed if effect is None else effect.failed
         differs = effect is not None and effect.differs
@@ -213,8 +214,8 @@ def _map(ax: Axes, ablation: Ablation, panel: Panel, room: int) -> None:
         dark = np.isnan(value) or shade[row, column] > 0.55
         text = "all failed" if np.isnan(value) else f"{value:.2f}{lost}"
         ax.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if dark else "white")
-    frame = [first.baseline - 0.5, second.baseline - 0.5]
-    ax.add_patch(_frame(frame))
+    corner = (first.baseline - 0.5, second.baseline - 0.5)
+    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS[0], linewidth=1.8, clip_on=False))
     ax.set_xticks(range(shape[1]), [short(label, 22) for label in first.labels])
     ax.set_yticks(range(shape[0]), [short(label, 22) for label in second.labels])
     ax.set_xlabel(short(first.name, 60))
@@ -230,9 +231,3 @@ def _shades(mean: Any) -> Any:
     if high - low >= STRETCH_FROM:
         mean, low, high = -np.log(high + 1 - mean), -math.log(high + 1 - low), 0.0
     return (mean - low) / (high - low)
-
-
-def _frame(corner: list[float]) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((corner[0], corner[1]), 1, 1, fill=False, edgecolor=COLOURS[0], linewidth=1.8, clip_on=False)

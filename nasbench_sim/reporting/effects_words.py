@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nasbench_sim.reporting.effects import _NAMES, LEAST, TRAINING_NOISE, Correction, Effect
+from nasbench_sim.reporting.effects import CORRECTIONS, LEAST, TRAINING_NOISE, Correction, Effect
 
 
 def verdicts(found: Sequence[Effect], role: str, correction: Correction = "holm") -> list[str]:
@@ -34,7 +34,7 @@ def _verdict(group: Sequence[Effect], role: str, correction: Correction) -> str:
         return "nothing can be compared"
     seeds = min(effect.seeds for effect in told)
     if seeds < 2:
-        return "one seed tells nothing; run 6 or more"
+        return f"one seed tells nothing; run {LEAST} or more"
     differing = [effect for effect in told if effect.differs]
     if not differing:
         bound = max(max(abs(effect.low or 0.0), abs(effect.high or 0.0)) for effect in told)
@@ -54,7 +54,7 @@ def _verdict(group: Sequence[Effect], role: str, correction: Correction) -> str:
     also = f" ({len(differing)} of {len(group)} values differ)" if len(group) > 1 else ""
     return (
         f"{top.value} against {top.baseline} changes {role} by {top.difference:+.2f} points "
-        f"[{top.low:+.2f}, {top.high:+.2f}], {_p(top.p_corrected)} ({_NAMES[correction]}): {word}{also}"
+        f"[{top.low:+.2f}, {top.high:+.2f}], {_p(top.p_corrected)} ({CORRECTIONS[correction]}): {word}{also}"
     )
 
 

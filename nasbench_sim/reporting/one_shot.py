@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from nasbench_sim.errors import RunError, SpecError, unknown
 from nasbench_sim.landscapes.penalised import PenalisedLandscape
 from nasbench_sim.reporting.canvas import MEAN_NOTE, Cell, Sheet, dress, sheet
-from nasbench_sim.reporting.series import FloatArray, bands, panel_of
+from nasbench_sim.reporting.series import FloatArray, bands, check_table, panel_of
 from nasbench_sim.reporting.style import COLOURS, axis_label, style
 from nasbench_sim.runs.engine import Batch
 from nasbench_sim.runs.record import Run
@@ -49,7 +49,7 @@ def one_shot(run: Run, table: Table, *, cells: int = 500, seeds: int = 4, role: 
     Losses are those of discrete cells without the noise of a mini-batch (a whole validation set), before any penalty.
     `role`: which stand-alone accuracy, `valid` or `test`; default the first that the table reports. Of a table with
     predictions only measured cells are drawn.
-    Takes the time of searching so few seeds again: 3 s for 4 seeds x 50 epochs of DARTS on nb201.
+    Takes the time of searching so few seeds again.
 
     Raises `RunError` for a run without shared weights (another landscape), of another table, or without a search that
     ended, and `SpecError` for an unknown role or impossible numbers.
@@ -61,7 +61,7 @@ def one_shot(run: Run, table: Table, *, cells: int = 500, seeds: int = 4, role: 
     >>> seen.loss.shape, seen.spearman.shape
     ((2, 50), (2, 2))
     """
-    from scipy.stats import kendalltau, spearmanr  # 0.3 s that the other figures do not need
+    from scipy.stats import kendalltau, spearmanr  # which the other figures do not need
 
     some, accuracy = _checked(run, table, cells, seeds, _role(table, run, role))
     batch = Batch(run.spec, table, run.seeds[some])
@@ -98,8 +98,7 @@ def _checked(run: Run, table: Table, cells: int, seeds: int, role: str) -> tuple
         raise RunError(
             f"a run on landscape {run.spec.landscape!r} has no shared weights to score cells with; give one on 'shared'"
         )
-    if run.table["sha256"] != table.sha256:
-        raise RunError(f"the run was made on {run.table['name']} with another content than table {table.name}")
+    check_table(run, table)
     if cells < 3 or seeds < 1:
         raise SpecError(f"a correlation needs at least 3 cells and 1 seed, got {cells} and {seeds}")
     keys = table.report_keys_for(run.spec.dataset)

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.errors import TableError
-from nasbench_sim.reporting.compare import common_notes, ours, pair, preamble
+from nasbench_sim.reporting.compare import common_notes, judge, misprint, ours, pair, preamble
 from nasbench_sim.reporting.comparison import Comparison, ComparisonRow
 from nasbench_sim.reporting.papers import Paper, PaperTable, Row, chosen
-from nasbench_sim.reporting.published import PublishedRow, labelled_row
+from nasbench_sim.reporting.published import PublishedRow, Score, labelled_row
 from nasbench_sim.reporting.series import prunes
 from nasbench_sim.runs.record import Run
 from nasbench_sim.tables.table import Table
@@ -42,13 +41,8 @@ def paper_tables(
         for row in one.rows:
             for dataset in chosen(one, datasets):
                 place = (one.name, row.label, dataset)
-                if lacking and place in lacking:
-                    row_here = Row(
-                        label=row.label, published=row.published, unavailable=lacking[place], remark=row.remark
-                    )
-                else:
-                    row_here = row
-                rows += [_row(row_here, runs.get(place), table, dataset, quantity) for quantity in one.quantities]
+                why = (lacking or {}).get(place, row.unavailable)
+                rows += [_row(row, runs.get(place), table, dataset, quantity, why) for quantity in one.quantities]
         used = [run.spec.landscape for (name, _, _), run in runs.items() if name == one.name]
         out.append((one, Comparison(tuple(rows), preamble(used or ["shared"]))))
     return out
@@ -67,20 +61,18 @@ def scored_on(run: Run, table: Table, dataset: str, role: str) -> Array:
     return np.where(run.failed, np.nan, values)
 
 
-def _row(row: Row, run: Run | None, table: Table, dataset: str, quantity: str) -> ComparisonRow:
+def _row(row: Row, run: Run | None, table: Table, dataset: str, quantity: str, why: str) -> ComparisonRow:
     published = None if row.published is None else labelled_row(*row.published, dataset)
     remark = (row.remark,) if row.remark else ()
     if run is None:
-        return _without_run(row, published, table, dataset, quantity)
+        return _without_run(row, published, table, dataset, quantity, why)
     if quantity == "epochs":
         return _epochs(row, run, published)
     shared = ours(run, row.label, quantity, scored_on(run, table, dataset, quantity), dataset)
     notes = (*common_notes(run), *remark)
     if run.spec.dataset != dataset:
-        notes = (
-            *notes,
-            f"cells of the searches on {run.spec.dataset}, scored on {dataset}, as in the paper's protocol",
-        )
+        here = f"cells of the searches on {run.spec.dataset}, scored on {dataset}, as in the paper's protocol"
+        notes = (*notes, here)
     if published is None or quantity not in published.scores:
         return _alone(shared, published, notes)
     return pair(run, shared, notes, [published])
@@ -88,30 +80,7 @@ def _row(row: Row, run: Run | None, table: Table, dataset: str, quantity: str) -
 
 def _alone(shared: dict[str, Any], published: PublishedRow | None, notes: tuple[str, ...]) -> ComparisonRow:
     label = "none" if published is None else published.label
-    return _line(shared, label, None, "", None, (NOTHING, *notes))
-
-
-def _line(
-    shared: dict[str, Any],
-    label: str,
-    score: tuple[float, float | None, int | None] | None,
-    source: str,
-    inside: bool | None,
-    notes: tuple[str, ...],
-    missing: str = "",
-) -> ComparisonRow:
-    mean, sd, n = score or (None, None, None)
-    return ComparisonRow(
-        **shared,
-        their_label=label,
-        their_mean=mean,
-        their_sd=sd,
-        their_n=n,
-        source=source,
-        inside=inside,
-        notes=notes,
-        missing=missing,
-    )
+    return ComparisonRow(**shared, their_label=label, notes=(NOTHING, *notes))
 
 
 def _epochs(row: Row, run: Run, published: PublishedRow | None) -> ComparisonRow:
@@ -128,13 +97,21 @@ def _epochs(row: Row, run: Run, published: PublishedRow | None) -> ComparisonRow
         notes = (*notes, f"{late} of {len(values)} searches had not ended after {run.epochs} epochs: not in the mean")
     if published is None or published.epochs is None:
         return _alone(shared, published, notes)
-    theirs = (float(published.epochs), None, published.n)
     notes = (*notes, "epochs until one operation is left on every edge; the paper prints no spread, so not judged")
-    return _line(shared, published.label, theirs, f"{published.source}, {published.where}", None, notes)
+    theirs = {**_cited(published), "their_mean": float(published.epochs)}
+    return ComparisonRow(**shared, **theirs, notes=notes)
 
 
-def _without_run(row: Row, published: PublishedRow | None, table: Table, dataset: str, quantity: str) -> ComparisonRow:
-    shared: dict[str, Any] = {
+def _cited(published: PublishedRow) -> dict[str, Any]:
+    """What a row says of the published one, but for its number."""
+    return {"their_label": published.label, "their_n": published.n, "source": published.cited}
+
+
+def _without_run(
+    row: Row, published: PublishedRow | None, table: Table, dataset: str, quantity: str, why: str
+) -> ComparisonRow:
+    looked_up = row.optimum and quantity != "epochs"
+    line: dict[str, Any] = {
         "method": row.label,
         "table": table.name,
         "landscape": "table" if row.optimum else "none",
@@ -145,28 +122,19 @@ def _without_run(row: Row, published: PublishedRow | None, table: Table, dataset
         "n": 0,
         "failed": 0,
     }
-    notes = (row.remark,) if row.remark else ()
-    score = None if published is None or quantity == "epochs" else published.scores.get(quantity)  # type: ignore[call-overload]
-    theirs = None if score is None or published is None else (score.mean, score.sd, published.n)
-    source = "" if published is None else f"{published.source}, {published.where}"
-    label = "none" if published is None else published.label
-    if not row.optimum or quantity == "epochs":
-        why = row.unavailable or "the best cell of the table is looked up, not searched for"
-        return _line(shared, label, theirs, source, None, notes, missing=why)
-    best = float(np.nanmax(table.accuracy[table.report_keys_for(dataset)[quantity]]))
-    shared |= {"mean": best, "n": 1}
-    inside = None
+    notes = [row.remark] if row.remark else []
+    score: Score | None = None
+    if published is not None:
+        score = published.scores.get(quantity)  # type: ignore[call-overload]
+        line |= _cited(published) if score else {"their_label": published.label, "source": published.cited}
     if score is not None:
-        right = score.mean if score.corrected is None else score.corrected
-        inside = abs(best - right) <= 0.005 + 1e-5
-        if score.corrected is not None:
-            notes = (*notes, f"misprint: {score.mean:.2f} is printed where {score.corrected:.2f} is meant")
-    return _line(shared, label, theirs, source, inside, notes)
-
-
-def check_published(paper: Paper) -> None:
-    """Raise `TableError` for a row of the paper that names a published row which does not exist."""
-    for one in paper.tables:
-        for row in one.rows:
-            if row.published is not None and all(labelled_row(*row.published, d) is None for d in one.datasets):
-                raise TableError(f"paper {paper.name}, {one.name}: no published row {row.published}")
+        line |= {"their_mean": score.mean, "their_sd": score.sd}
+    if not looked_up:
+        missing = why or "the best cell of the table is looked up, not searched for"
+        return ComparisonRow(**line, notes=tuple(notes), missing=missing)
+    line["mean"] = float(np.nanmax(table.accuracy[table.report_keys_for(dataset)[quantity]]))
+    line["n"] = 1
+    if score is not None:
+        line["inside"] = judge(line["mean"], score)
+        notes += misprint(score)
+    return ComparisonRow(**line, notes=tuple(notes))

@@ -118,7 +118,7 @@ def wanted(
 ) -> dict[tuple[str, str, str], RunSpec]:
     """The specification behind every (table, row label, data set) that has a search; equal searches have equal ones.
 
-    Raises `SpecError` or `NotMeasured` for what this table cannot give.
+    Whether this table can give them is not looked at here. Raises `SpecError` for an impossible specification.
     """
     out: dict[tuple[str, str, str], RunSpec] = {}
     for one in paper.tables:
@@ -163,7 +163,7 @@ def unique(specs: Mapping[Any, RunSpec]) -> list[RunSpec]:
 
 
 def folder_name(spec: RunSpec) -> str:
-    """A folder for this run among those of a paper: readable, and unlike for unlike specifications.
+    """A folder for this run among those of a paper: readable, and unlike for specifications that differ beyond seeds.
 
     >>> folder_name(make_spec(method="darts", table="nb201", dataset="cifar10", seeds=3)).rpartition("-")[0]
     'darts-shared-cifar10'

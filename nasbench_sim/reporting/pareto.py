@@ -17,7 +17,7 @@ then differ more, but the two ends of the front, and a search that found nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -160,9 +160,7 @@ def _at(plane: TradeOff, reference: str | Sequence[float]) -> TradeOff:
             names = ", ".join(("accuracy in percent", *plane.metrics))
             raise RunError(f"a reference is {len(plane.reference)} finite numbers ({names}), got {list(reference)}")
         point[0] = 100.0 - point[0]
-    moved = TradeOff(
-        plane.table, plane.dataset, plane.role, plane.key, plane.metrics, plane.objectives, np.asarray(point)
-    )
+    moved = replace(plane, reference=point)
     if not moved.whole > 0:
         shown = ", ".join(f"{v:g}" for v in (100.0 - point[0], *point[1:]))
         raise RunError(f"no cell of {plane.table.name} is better than the reference ({shown}) in everything")

@@ -17,7 +17,7 @@ from nasbench_sim.reporting.canvas import STRETCH_NOTE, Cell, Sheet, dress, shee
 from nasbench_sim.reporting.pareto import TradeOff, trade_off
 from nasbench_sim.reporting.pareto_found import check_runs, families, found, trains_cells
 from nasbench_sim.reporting.series import clean, panel_of, short
-from nasbench_sim.reporting.style import COLOURS, Look, looks, style
+from nasbench_sim.reporting.style import COLOURS, Look, axis_label, looks, style
 from nasbench_sim.runs.record import Run
 from nasbench_sim.tables.columns import family
 from nasbench_sim.tables.table import Table
@@ -89,7 +89,7 @@ def plot_pareto(
 
 def _explained(runs: Sequence[Run], plane: TradeOff) -> str:
     """What is drawn, in words: which accuracy, and the marks that these runs have."""
-    drawn = {"valid": "validation accuracy", "test": "test accuracy"}.get(plane.role, plane.role)
+    drawn = axis_label(plane.role).removesuffix(" (%)")
     out = [f"Drawn: {drawn} of cells chosen on {plane.seen}. Small marks: cells found, all seeds."]
     if any(map(trains_cells, runs)):
         out.append("Coloured steps: median over seeds of the best accuracy at a cost.")
@@ -100,7 +100,7 @@ def _explained(runs: Sequence[Run], plane: TradeOff) -> str:
 
 
 def _table(ax: Axes, plane: TradeOff) -> None:
-    """The cloud of all cells, as an image also in vector files (15,625 marks make 1 MB), and the front."""
+    """The cloud of all cells, as an image also in vector files (a mark each makes them large), and the front."""
     cost, accuracy = plane.objectives[:, 1], 100.0 - plane.objectives[:, 0]
     ax.plot(
         cost, accuracy, linestyle="none", marker="o", markersize=1.0, markeredgewidth=0, color="#BBBBBB",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nasbench_sim.errors import RunError
 from nasbench_sim.reporting.pareto import TradeOff
-from nasbench_sim.reporting.series import labels
+from nasbench_sim.reporting.series import check_table, labels, panels
 from nasbench_sim.runs.record import Run
 from nasbench_sim.searchers.blackbox.nsga2 import non_dominated
 from nasbench_sim.tables.table import Table
@@ -29,18 +29,11 @@ EVALUATED = ("evaluated_archs", "evaluated_epochs", "evaluated_valid")
 
 def check_runs(runs: Sequence[Run], table: Table) -> str:
     """The one data set of the runs; raises `RunError` where they have several, or were made on another table."""
-    if not runs:
-        raise RunError("there is no run to report; give at least one folder of a finished run")
-    datasets = sorted({run.spec.dataset for run in runs})
+    datasets = sorted({panel.dataset for panel in panels(runs)})
     if len(datasets) > 1:
         raise RunError(f"these runs are on {', '.join(datasets)}; a trade-off is of one data set, give those runs only")
     for run in runs:
-        made = str(run.table["sha256"])
-        if made != table.sha256:
-            raise RunError(
-                f"the run of {run.spec.method} was made on {run.table['name']} with sha256 {made[:12]}..., and the "
-                f"table {table.name} here has {table.sha256[:12]}...; open that table (--table FILE)"
-            )
+        check_table(run, table)
     return datasets[0]
 
 
@@ -76,27 +69,6 @@ def _chosen(cells: IntArray, epochs: IntArray, valid: Array, plane: TradeOff) ->
     seen = np.column_stack([100.0 - valid[at][first].astype(np.float64), plane.objectives[cells, 1:]])
     kept = cells[non_dominated(seen)] if len(cells) else cells
     return np.asarray(kept[np.lexsort((kept, plane.objectives[kept, 1]))])
-
-
-def share_by_evaluation(run: Run, plane: TradeOff) -> Array:
-    """Share `[S, N]` of the front's hypervolume after each evaluation of a black-box search; flat once it has ended.
-
-    The set at each moment is chosen on the validation accuracy seen so far, as in `found`, and measured at the plane's
-    role: what a user who stops there holds. So it may fall: a cell that looks better in validation may be worse. Raises
-    `RunError` for a run that is no black-box search.
-    """
-    if not trains_cells(run):
-        raise RunError(f"{run.spec.method} trains no cells one after another, so nothing is found by evaluation")
-    cells, epochs, valid = _evaluated(run, plane)
-    out = np.zeros(epochs.shape)
-    for s, made in enumerate((epochs != 0).sum(axis=1)):
-        last = np.empty(0, dtype=np.int64)
-        for n in range(made):
-            chosen = _chosen(cells[s, : n + 1], epochs[s, : n + 1], valid[s, : n + 1], plane)
-            out[s, n] = out[s, n - 1] if n and np.array_equal(chosen, last) else plane.share(chosen)
-            last = chosen
-        out[s, made:] = out[s, made - 1] if made else 0.0
-    return out
 
 
 def families(runs: Sequence[Run]) -> dict[str, list[int]]:

@@ -84,6 +84,11 @@ class PublishedRow(_Strict):
     params: dict[str, int | float | str]
     remark: str
 
+    @property
+    def cited(self) -> str:
+        """The paper, and the table in it."""
+        return f"{self.source}, {self.where}"
+
 
 def _read(path: Path) -> _File:
     try:

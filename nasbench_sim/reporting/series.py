@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nasbench_sim.errors import ArchError, RunError
 from nasbench_sim.runs.record import Run
 from nasbench_sim.spaces import NB201
+from nasbench_sim.tables.table import Table
 
 FloatArray = npt.NDArray[np.float64]
 MAX_POINTS = 400  # epochs drawn a line: more than a figure has pixels for, and it bounds the size of the SVG
@@ -71,6 +72,16 @@ def settings(run: Run) -> dict[str, Any]:
 def panel_of(run: Run) -> Panel:
     """The panel a run belongs to."""
     return Panel(str(run.table["name"]), run.spec.dataset, run.spec.landscape)
+
+
+def check_table(run: Run, table: Table) -> None:
+    """Raise `RunError` where the run was made on another table."""
+    made = str(run.table["sha256"])
+    if made != table.sha256:
+        raise RunError(
+            f"the run of {run.spec.method} was made on {run.table['name']} with sha256 {made[:12]}..., and the "
+            f"table {table.name} here has {table.sha256[:12]}...; open that table (--table FILE)"
+        )
 
 
 def panels(runs: Sequence[Run]) -> dict[Panel, list[int]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from nasbench_sim.errors import RunError
 from nasbench_sim.files import atomic_path
 from nasbench_sim.runs.ablate_cell import Task, finished, run_cell
 from nasbench_sim.runs.ablate_results import Ablation, Outcomes, outcomes
-from nasbench_sim.runs.executors import make_executor, stopped
+from nasbench_sim.runs.executors import make_executor
 from nasbench_sim.runs.grid import Cell, GridSpec, cells, describe, grid_axes, judged_role
+from nasbench_sim.runs.plan import work_of
+from nasbench_sim.runs.pool import stopped
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.search import SMALL, cores
-from nasbench_sim.searchers import get_method
 from nasbench_sim.tables import analog
 from nasbench_sim.tables.catalogue import best_table_name, open_table, table_path
 from nasbench_sim.tables.table import Table
@@ -68,10 +69,11 @@ def ablate(
     """
     began = time.perf_counter()
     folder = Path(out)
-    table = open_table(grid.table or best_table_name())
+    name = grid.table or best_table_name()
+    table = open_table(name)
     axes, todo, role = grid_axes(grid), cells(grid, table), judged_role(grid, table)
     if workers is None and executor == "process":
-        workers = 1 if sum(_steps(cell) for cell in todo) < SMALL else cores()
+        workers = 1 if sum(work_of(cell.spec) for cell in todo) < SMALL else cores()
     if executor == "slurm":
         options = {**grid.slurm, **(options or {})}  # the file's own, where nothing else is said
     engine = make_executor(executor, folder=folder, workers=workers, options=options)
@@ -81,9 +83,11 @@ def ablate(
         run = finished(cell.spec, table.sha256, folder_of(folder, cell))
         if run is not None:
             collected[cell.number] = outcomes(cell, run)
-    pending = in_good_order([cell for cell in todo if cell.number not in collected])
+    pending = [cell for cell in todo if cell.number not in collected]
+    pending.sort(key=lambda cell: -work_of(cell.spec))  # the dearest first, so that the workers end together
     on_tick(len(collected), len(todo))
-    tasks = [_task(cell, grid, table, folder) for cell in pending]
+    where = _place(name)
+    tasks = [Task(c.spec.model_dump_json(), where, table.sha256, str(folder_of(folder, c).resolve())) for c in pending]
     computed = 0
     work = engine.run(partial(run_cell, stopped=stopped), tasks) if tasks else ()
     for position, outcome in work:
@@ -149,23 +153,11 @@ def _read_marker(path: Path) -> dict[str, Any]:
     raise RunError(f"{path} is damaged or not of an ablation; choose another folder")
 
 
-def in_good_order(todo: Sequence[Cell]) -> list[Cell]:
-    """The dearest cells first, so that the workers end together; equal ones in the grid's order."""
-    return sorted(todo, key=lambda cell: -_steps(cell) * get_method(cell.spec.method).work)
-
-
-def _steps(cell: Cell) -> int:
-    """Seed-steps of a cell."""
-    return len(cell.spec.seeds) * cell.spec.epochs * cell.spec.steps_per_epoch
-
-
-def _task(cell: Cell, grid: GridSpec, table: Table, folder: Path) -> Task:
-    """A cell as a worker gets it: absolute paths, since a worker stands in another folder."""
-    name = grid.table or best_table_name()
-    where = name
-    if name != analog.NAME:
-        where = str((Path(name) if name.endswith(".h5") or os.sep in name else table_path(name)).resolve())
-    return Task(cell.spec.model_dump_json(), where, table.sha256, str(folder_of(folder, cell).resolve()))
+def _place(table: str) -> str:
+    """Where a worker finds the table: an absolute path, since it stands in another folder; the embedded one by name."""
+    if table == analog.NAME:
+        return table
+    return str((Path(table) if table.endswith(".h5") or os.sep in table else table_path(table)).resolve())
 
 
 def _settled(cell: Cell, table: Table, folder: Path) -> Run:

@@ -24,8 +24,9 @@ from nasbench_sim.searchers import Recipe, get_method
 METHOD, LANDSCAPE, RUN = "method", "landscape.", "run."
 #: fields of a run that are no axis: they have a place of their own, or hold for the whole grid
 NOT_AXES = ("method", "params", "table", "landscape_params", "seeds")
-#: columns of the results that an axis may not take the name of
-COLUMNS = ("cell", "dataset", "landscape", "seed", "role", "accuracy_percent", "skip_ratio", "failed")
+#: columns of the results before and after those of the axes, which may not take their names
+PLACE = ("cell", "dataset", "landscape")
+MEASURED = ("seed", "role", "accuracy_percent", "skip_ratio", "failed")
 
 
 class Axis(NamedTuple):
@@ -80,7 +81,7 @@ def read_axes(
     out = []
     for name, raw in axes.items():
         _check_name(name, recipes)
-        if name in COLUMNS:
+        if name in PLACE + MEASURED:
             raise SpecError(f"{name} is a column of the results and cannot be an axis")
         values = tuple(typed(name, value, recipes) for value in raw)
         if len(values) < 2:

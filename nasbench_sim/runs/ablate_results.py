@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nasbench_sim.errors import RunError
 from nasbench_sim.files import atomic_path
-from nasbench_sim.runs.ablate_axes import METHOD, Axis
+from nasbench_sim.runs.ablate_axes import MEASURED, METHOD, PLACE, Axis
 from nasbench_sim.runs.grid import Cell, GridSpec, describe
 from nasbench_sim.runs.record import Run
 
@@ -45,7 +45,7 @@ def outcomes(cell: Cell, run: Run) -> Outcomes:
     """
     if tuple(run.seeds.tolist()) != cell.spec.seeds:
         raise RunError(f"cell {describe(cell)} holds other seeds than were asked for; remove its folder {cell.folder}")
-    failed = np.asarray(getattr(run, "failed", np.zeros(len(run.seeds), dtype=bool)))
+    failed = run.failed
     accuracy = {role: np.asarray(run.final(role), dtype=np.float32) for role in run.table["report_keys"]}
     for role, values in accuracy.items():
         absent = np.isnan(values) & ~failed
@@ -54,9 +54,7 @@ def outcomes(cell: Cell, run: Run) -> Outcomes:
                 f"cell {describe(cell)}: seed {run.seeds[absent][0]} ended on an architecture without {role} accuracy "
                 f"in table {run.table['name']}; give a complete table"
             )
-    skips = run.history.get("skip_ratio")
-    skip_ratio = np.full(len(failed), np.nan) if skips is None else np.asarray(skips[:, -1])
-    skip_ratio = np.where(failed, np.nan, skip_ratio).astype(np.float32)
+    skip_ratio = np.where(failed, np.nan, run.history["skip_ratio"][:, -1]).astype(np.float32)
     return Outcomes(run.seeds, accuracy, skip_ratio, failed, run.table)
 
 
@@ -131,7 +129,7 @@ class Ablation:
     def columns(self) -> list[str]:
         """Names of the columns of the tidy file, one row a (cell, seed, role)."""
         axes = [axis.name for axis in self.axes if axis.name != METHOD]
-        return ["cell", "dataset", "landscape", "method", *axes, *_MEASURED]
+        return [*PLACE, METHOD, *axes, *MEASURED]
 
     def summary(self) -> list[dict[str, Any]]:
         """One record a cell: its number, folder, values, n, failures, and mean and sd (n-1) in percent by role."""
@@ -199,9 +197,6 @@ class Ablation:
     def _front(self, cell: Cell) -> list[Any]:
         values = [cell.values[axis.name] for axis in self.axes if axis.name != METHOD]
         return [cell.number, cell.spec.dataset, cell.spec.landscape, cell.spec.method, *values]
-
-
-_MEASURED = ("seed", "role", "accuracy_percent", "skip_ratio", "failed")
 
 
 def _best(table: Mapping[str, Any]) -> dict[str, float]:

@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 
 #: simulated seconds of a search where none are asked for: NAS-Bench-201 on cifar10, NATS-Bench (table 4) on the others
 BUDGETS: Mapping[str, float] = {"cifar10": 12_000.0, "cifar100": 40_000.0, "ImageNet16-120": 120_000.0}
-MOST_EVALUATIONS = 10_000  # a search's history takes 19 bytes each, held for every seed of a part (at most 2,000)
+MOST_EVALUATIONS = 10_000  # a search's history takes 13 + D bytes each, held for every seed of a part
 _HISTORY, _METHOD = "history/", "method/"
 
 
@@ -67,7 +67,6 @@ class EvaluationParams(BaseModel):
 class Evaluations(NamedTuple):
     """The landscape of a black-box search, as far as a record speaks of it."""
 
-    problem: Problem
     loss_name: str = "validation error (fraction) of the incumbent at its own number of epochs"
 
 
@@ -85,7 +84,7 @@ class EvaluationBatch:
         params = EvaluationParams.load(spec.landscape_params)
         self.searcher: BlackBox = get_method(spec.method).make(**spec.params)
         self.problem = make_problem(table, spec.dataset, fidelities=params.fidelities, cost=params.cost)
-        self.landscape = Evaluations(self.problem)
+        self.landscape = Evaluations()
         self.levels = self.searcher.levels(self.problem)
         self.overrun = params.overrun
         self.budget = _budget(spec, self.problem, self.levels)
@@ -170,7 +169,7 @@ class EvaluationBatch:
     def _point(self, seen: History) -> dict[str, Array]:
         """What the record says of one moment; NaN and cells of -1 where nothing was trained by then."""
         space = self.problem.space
-        best = self.searcher.incumbent(self.problem, seen)
+        best = seen.incumbent()
         some, each = best >= 0, np.arange(len(best))
         archs = np.where(some[:, None], seen.archs[each, best], -1)
         index = space.index(np.maximum(archs, 0))
@@ -223,8 +222,6 @@ class _Rows:
 
     def __init__(self, streams: Streams, index: Array | None) -> None:
         self._streams, self._index = streams, index
-        every = streams.seeds
-        self.seeds = every if index is None else tuple(every[i] for i in index.tolist())
 
     def normal(self, purpose: str, step: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal draws."""

@@ -12,7 +12,6 @@ slurm            jobs of a Slurm cluster by submitit; option cluster=local runs 
 from __future__ import annotations
 
 import importlib
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,13 +20,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Any, Protocol, TypeVar
 
-from threadpoolctl import threadpool_limits
-
 from nasbench_sim.errors import RunError, SpecError, unknown
-from nasbench_sim.runs.pool import POLL_SECONDS, _die_with_parent
+from nasbench_sim.runs.pool import POLL_SECONDS, become_worker
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,7 +32,6 @@ ATTEMPTS = 3  # as Dask's own default: an item that takes three workers with it 
 KINDS = ("process", "dask://HOST:PORT", "dask://local", "slurm")
 ARRAY = 1000  # elements of a Slurm job array; Slurm's own limit is 1001 unless raised
 _KEPT = "what is finished is kept: continue with --resume"
-_OURS: dict[str, Any] = {}  # what a worker process was given at its start
 
 
 class Executor(Protocol):
@@ -72,7 +67,7 @@ def make_executor(
     if name.startswith("dask://"):
         address = name.removeprefix("dask://").rstrip("/")
         host, colon, port = address.rpartition(":")
-        if address != "local" and not (colon and host and port.isdigit() and 0 < int(port) < 65536):
+        if address != "local" and not (colon and host and port.isdecimal() and 0 < int(port[:6]) < 65536):
             raise SpecError(f"executor {name!r}: write dask://HOST:PORT of a scheduler, or dask://local")
         if address != "local" and workers is not None:
             raise SpecError(f"workers of {name} are started with its scheduler; leave --workers away")
@@ -86,21 +81,6 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise SpecError(f"this executor needs {name}: pip install 'nasbench-sim[sweep]'") from error
-
-
-def stopped() -> bool:
-    """Whether the run that this process works for was interrupted (only worker processes of ours are ever told).
-
-    >>> stopped()
-    False
-    """
-    return bool(_OURS["stop"].value) if "stop" in _OURS else False
-
-
-def _start(stop: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it sets `stop`
-    Thread(target=_die_with_parent, daemon=True).start()
-    _OURS.update(stop=stop, threads=threadpool_limits(1))
 
 
 @dataclass(frozen=True)
@@ -135,7 +115,7 @@ class ProcessExecutor:
         context = get_context("spawn")
         stop = context.Value("b", 0)
         pool = ProcessPoolExecutor(
-            min(self.workers, len(items)), mp_context=context, initializer=_start, initargs=(stop,)
+            min(self.workers, len(items)), mp_context=context, initializer=partial(become_worker, stop=stop)
         )
         number: dict[Future[R], int] = {}
         try:

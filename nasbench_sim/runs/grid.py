@@ -17,6 +17,9 @@ axes:
   run.epochs: [25, 50]            # a field of the run
 baseline: {init_precision: 1e4}   # default: the declared default where it is a value, else the first value
 metric: test                      # the accuracy that is judged
+
+Also dtype, budget (simulated seconds) and penalty as in `RunSpec`, and slurm: {slurm_partition: cpu}, the options of
+submitit that `--executor slurm` starts from (other executors do not look at them).
 """
 
 from __future__ import annotations
@@ -30,7 +33,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nasbench_sim.errors import SpecError, UserError, unknown
@@ -45,8 +47,8 @@ from nasbench_sim.runs.ablate_axes import (
     run_fields,
 )
 from nasbench_sim.runs.ablate_yaml import read_yaml
-from nasbench_sim.runs.evaluations import make_batch
 from nasbench_sim.runs.problem import default_landscape
+from nasbench_sim.runs.search import check_possible
 from nasbench_sim.runs.spec import MAX_SEEDS, RunSpec, make_spec
 from nasbench_sim.tables.table import Table
 
@@ -56,7 +58,7 @@ _PASSED = ("epochs", "steps_per_epoch", "dtype", "budget", "penalty")
 
 
 class GridSpec(BaseModel):
-    """The specification of an ablation; keys as in the example of this module, and none else."""
+    """The specification of an ablation; keys as in the head of this module, and none else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -121,9 +123,7 @@ class Panel(NamedTuple):
     @property
     def title(self) -> str:
         """`cifar10, shared landscape`, without what is an axis."""
-        return ", ".join(
-            [*([self.dataset] if self.dataset else []), *([f"{self.landscape} landscape"] * bool(self[1]))]
-        )
+        return ", ".join(filter(None, (self.dataset, self.landscape and f"{self.landscape} landscape")))
 
 
 class Cell(NamedTuple):
@@ -215,7 +215,7 @@ def cells(grid: GridSpec, table: Table) -> list[Cell]:
         spec = _run_spec(grid, panel, values, fixed, about, table.name, seeds)
         cell = Cell(len(out), panel, levels, values, spec)
         try:
-            make_batch(spec, table, np.array(seeds[:1]))
+            check_possible(spec, table)
         except UserError as error:  # also what the table does not hold
             raise SpecError(f"cell {describe(cell)}: {error}") from error
         if cell.folder in seen:

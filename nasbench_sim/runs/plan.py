@@ -34,6 +34,10 @@ class Plan(NamedTuple):
 MOST = 2000  # seeds a part: the noise of a step block is 16 KB a seed and purpose, so memory stays below 200 MB
 
 
+TRAINED = 120  # cells that 12,000 simulated seconds train for 12 epochs, the budget of the papers
+SHARED = 1.4  # a step there against one on the exact landscape, see test_one_step of tests/benchmarks
+
+
 def make_parts(seeds: int, workers: int, least: int = 64) -> tuple[tuple[int, int], ...]:
     """Cut `seeds` into about `workers` equal parts of at least `least` (small batches waste the vector units).
 
@@ -133,11 +137,12 @@ def in_good_order(specs: list[RunSpec]) -> list[RunSpec]:
 
 
 def work_of(spec: RunSpec) -> float:
-    """Relative time of a run: seeds x steps x its method's declared work, times 1.4 on the weight-sharing landscape.
+    """Relative time of a run: seeds x steps x its method's declared work, more on the weight-sharing landscape.
 
-    A black-box search has evaluations for steps, about 120 of them in the published budgets.
+    A black-box search has evaluations for steps: `TRAINED` of them. Orders runs and shares out processes; decides no
+    number.
     """
     work = get_method(spec.method).work * len(spec.seeds)
     if spec.landscape == "evaluations":
-        return 120 * work
-    return work * spec.epochs * spec.steps_per_epoch * (1.4 if spec.landscape == "shared" else 1.0)
+        return TRAINED * work
+    return work * spec.epochs * spec.steps_per_epoch * (SHARED if spec.landscape == "shared" else 1.0)

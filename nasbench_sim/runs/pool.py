@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -77,11 +78,23 @@ def work(job: Job, table: Table, tick: Callable[[int, int], None], stopped: Call
     return Done(job.run, job.part, progress, time.perf_counter() - began)
 
 
-def _start_worker(table: Table, counters: Any, stop: Any) -> None:
+def become_worker(**given: Any) -> None:
+    """Start a worker process: it dies with its parent, leaves Ctrl-C to it, has one BLAS thread and keeps `given`.
+
+    `given` holds at least `stop`, a shared flag that the parent sets to end the work, see `stopped`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it sets `stop`
     Thread(target=_die_with_parent, daemon=True).start()
-    _OURS.update(table=table, counters=counters, stop=stop)
-    _OURS["threads"] = threadpool_limits(1)
+    _OURS.update(given, threads=threadpool_limits(1))
+
+
+def stopped() -> bool:
+    """Whether the run that this process works for was interrupted (only worker processes of ours are ever told).
+
+    >>> stopped()
+    False
+    """
+    return bool(_OURS["stop"].value) if "stop" in _OURS else False
 
 
 def _die_with_parent() -> None:
@@ -96,7 +109,7 @@ def _in_worker(number: int, job: Job) -> Done:
     def tick(done: int, total: int) -> None:
         _OURS["counters"][number] = done
 
-    return work(job, _OURS["table"], tick, lambda: bool(_OURS["stop"].value))
+    return work(job, _OURS["table"], tick, stopped)
 
 
 def run_jobs(
@@ -115,8 +128,7 @@ def run_jobs(
     pool = ProcessPoolExecutor(
         min(workers, len(jobs)),
         mp_context=context,
-        initializer=_start_worker,
-        initargs=(table, counters, stop),
+        initializer=partial(become_worker, table=table, counters=counters, stop=stop),
     )
     waiting: set[Future[Done]] = set()
     try:

@@ -1,8 +1,7 @@
 """MD5 of many messages of one length at once, as NAS-Bench-101 names its modules by rounds of MD5.
 
 hashlib takes one message a call: 0.50 us for 116 bytes, most of it the call. Here every step of the algorithm runs over
-all messages: 0.17 us (tests/benchmarks/test_spaces_bench.py), which makes a batch of module hashes about 1.8 times
-faster than hashlib would. A fingerprint of public data, not a protection.
+all messages: 0.17 us (tests/benchmarks/test_spaces_bench.py). A fingerprint of public data, not a protection.
 
 Source: RFC 1321, section 3.
 """

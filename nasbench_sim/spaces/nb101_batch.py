@@ -26,7 +26,7 @@ Labels = npt.NDArray[np.int8]
 Bits = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.int64]
 
-CHUNK = 8192  # modules that go through the rounds together: about 20 MB of working memory
+CHUNK = 8192  # modules that go through the rounds together, which bounds the memory
 _LABEL = {INPUT: -1, OPS[0]: 0, OPS[1]: 1, OPS[2]: 2, OUTPUT: -2}
 _NO_LABEL = 99
 _LABEL_OF = np.full(256, _NO_LABEL, dtype=np.int8)
@@ -88,7 +88,7 @@ def _refuse(bad: npt.ArrayLike, why: str) -> None:
 
 
 def _distinct(matrix: Bits, ops: Labels) -> tuple[Index, Index]:
-    """Rows of the first of each distinct module, and for every module the number of its own: 31 bits a module."""
+    """Rows of the first of each distinct module, and for every module the number of its own: 29 bits a module."""
     v = matrix.shape[1]
     key = np.zeros(len(matrix), dtype=np.int64)
     for i, j in zip(*np.triu_indices(v, 1), strict=True):

@@ -182,7 +182,7 @@ def _modules(number: int) -> _Modules:
     """Classes `[A]` and sorted distinct hashes `[U]` of a space; kept for the process.
 
     Space 3 has 5,400 ways to choose parents, but only 876 distinct graphs of used nodes, whose operations give 135,900
-    labelled modules; only these are hashed. 2.9 s, 7 MB kept, 80 MB while at work (spaces 1 and 2: 0.1 and 0.3 s).
+    labelled modules; only these are hashed (tests/benchmarks/test_spaces_bench.py: how long, and what is kept).
     """
     space = NB1Shot1(number)
     n = space.nodes

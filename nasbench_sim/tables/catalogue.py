@@ -165,9 +165,11 @@ def install_nb101(modules: ModuleTable, *, force: bool = False) -> dict[str, Pat
     for table in tables:
         _check_free(table, force)
     path = modules_path()
-    if force or not path.exists() or not _holds(path, modules):
-        write_modules(modules, path)
-    return {NB101: path, **{table.name: _keep(table, force) for table in tables}}
+    kept = not force and path.exists() and _holds(path, modules)
+    files = {table.name: _keep(table, force) for table in tables}
+    if not kept:
+        write_modules(modules, path)  # last: where `nb101` is, its tables are
+    return {NB101: path, **files}
 
 
 def _holds(path: Path, modules: ModuleTable) -> bool:

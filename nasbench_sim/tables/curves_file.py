@@ -7,9 +7,9 @@ facts about a run (seconds an epoch, parameters); NaN is "never measured". The h
 names every array and its sha256, and the manifest's own sha256. Two levels of checks follow from that:
 
 - opening compares the file's size, the manifest's sha256, and the header with the one that the manifest implies, and
-  reads no array: 5 ms for the 296 arrays and 644 MB of NATS-Bench;
-- an array is compared with its sha256 and its physical range when it is first asked for (12.5 MB: 10 ms), once a
-  process; `verify` does that for all (0.5 s).
+  reads no array: NATS-Bench has 296 in 644 MB (tests/benchmarks/test_curves_bench.py);
+- an array is compared with its sha256 and its physical range when it is first asked for, once a process; `verify` does
+  that for all.
 
 float32 keeps what was measured: an accuracy is a number of images over 3,000 to 151,700 of them, so neighbours lie at
 least 6.6e-4 percent apart where float32 is exact to 4e-6, and the count is recovered exactly. Counts as uint16 would
@@ -23,11 +23,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
-import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nasbench_sim.errors import SpecError, TableError
 from nasbench_sim.tables.manifest import cached_space
 from nasbench_sim.tables.table import Source
+from nasbench_sim.tables.tensor_file import header, json_text
 
 Kind = Literal["fact", "curve", "final"]
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -86,7 +87,7 @@ class Plane(NamedTuple):
 
     def nbytes(self, size: int) -> int:
         """Bytes of the array for `size` architectures."""
-        return int(np.prod(self.shape(size), dtype=object)) * int(self.dtype[-1])
+        return math.prod(self.shape(size)) * int(self.dtype[-1])
 
 
 class _Strict(BaseModel):
@@ -134,25 +135,10 @@ def file_order(planes: Sequence[Plane]) -> list[Plane]:
 
 def header_bytes(manifest: Manifest) -> bytes:
     """The head of a file, up to its first array; its length does not depend on the sha256s."""
-    text = _json(manifest.model_dump())
-    document: dict[str, Any] = {
-        "__metadata__": {"manifest": text, "sha256": hashlib.sha256(text.encode()).hexdigest()},
-    }
-    offset = 0
-    for entry in manifest.planes:
-        plane = entry.plane
-        end = offset + plane.nbytes(manifest.size)
-        dtype = "F64" if plane.dtype == "<f8" else "F32"
-        shape = list(plane.shape(manifest.size))
-        document[plane.tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
-        offset = end
-    body = _json(document).encode()
-    body += b" " * (-(len(body) + 8) % _ALIGN)  # the format allows trailing spaces
-    return struct.pack("<Q", len(body)) + body
-
-
-def _json(document: Any) -> str:
-    return json.dumps(document, sort_keys=False, separators=(",", ":"), allow_nan=False)
+    text = json_text(manifest.model_dump())
+    planes = [entry.plane for entry in manifest.planes]
+    metadata = {"manifest": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return header(metadata, [(p.tensor, p.dtype, p.shape(manifest.size)) for p in planes], align=_ALIGN)
 
 
 class PlaneFile:
@@ -180,7 +166,7 @@ class PlaneFile:
         expected = 8 + length + sum(e.plane.nbytes(self.manifest.size) for e in self.manifest.planes)
         if len(mapped) != expected:
             raise TableError(f"{self.path} is truncated or padded: {len(mapped)} bytes instead of {expected}; {_MEND}")
-        self.sha256 = hashlib.sha256(_json(self.manifest.model_dump()).encode()).hexdigest()
+        self.sha256 = hashlib.sha256(json_text(self.manifest.model_dump()).encode()).hexdigest()
         self._mapped = mapped
         self._where: dict[Plane, tuple[int, str]] = {}
         offset = 8 + length

@@ -105,7 +105,7 @@ class Series:
     def query(self, arch: str | int | npt.ArrayLike, *, epoch: int) -> float:
         """One number of one architecture: the shortest decimal that is its float32 (28.172, not 28.172000885).
 
-        Takes about 3 us once its arrays are checked. Raises as `values` does, and `ArchError`.
+        Raises as `values` does, and `ArchError`.
         """
         kind, cell = self._kind(epoch), self._resolve(arch)
         at = (cell,) if kind == "final" else (cell, epoch - 1)
@@ -156,7 +156,7 @@ class Series:
 
 @cache
 def index_of(space: Space) -> dict[str, int]:
-    """Official index by architecture string, so that asking by string costs no parsing; 2 ms to make."""
+    """Official index by architecture string, so that asking by string costs no parsing."""
     return {s: i for i, s in enumerate(getattr(space, "strings", ()))}
 
 

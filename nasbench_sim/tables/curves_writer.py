@@ -1,8 +1,8 @@
 """Writing a curve file run by run, in any order, in little memory.
 
 Curves go to unnamed temporary files beside the target (their rows are written in place; a killed import leaves nothing
-behind), the values after the last epoch and the facts stay in memory (about 30 MB for NATS-Bench). `finish` copies all
-of it into one file, hashing on the way, which replaces the target atomically.
+behind), the values after the last epoch and the facts stay in memory. `finish` copies all of it into one file, hashing
+on the way, which replaces the target atomically.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nasbench_sim.tables.curves_file import (
 from nasbench_sim.tables.manifest import cached_space
 from nasbench_sim.tables.table import Source
 
-_MAX_FILES = 200  # NATS-Bench needs 80; systems allow at least 256 open files
+_MAX_FILES = 200  # one a curve; systems allow at least 256 open files
 _PIECE = 1 << 20
 Measured = Mapping[tuple[str, str], "np.typing.NDArray[np.float64]"]
 

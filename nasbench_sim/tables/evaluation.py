@@ -7,14 +7,13 @@ holds. Here the cost of training a cell for e epochs is
 
 with E the epochs that `train_time_s` stands for (200 in nb201). It is additive and monotone in e by construction.
 
-Checked against the three NATS-Bench files at hand (cells 0, 11 and 284): their runs of 12 and of 200 epochs have the
-same seconds an epoch to 1e-14, so that proportionality is what the benchmark itself assumes.
+Checked by the tests against the three NATS-Bench files at hand (cells 0, 11 and 284): their runs of 12 and of 200
+epochs have the same seconds an epoch to 1e-12, so that proportionality is what the benchmark itself assumes.
 
 Deviation from `simulate_train_eval` of NATS-Bench 1.8, which adds one pass over the validation split (train-all-time +
-valid-per-time): no original of nb201 holds validation times for all cells, and they do not follow from training times
-(seconds an image are 0.33, 0.35 and 0.49 of those of training in the three files). So an evaluation of 12 epochs is too
-cheap by 2.8 to 4.1 % of its training on cifar10, 0.28 to 0.41 % on cifar100 and 0.05 to 0.08 % on ImageNet16-120, and
-one of 200 epochs by at most 0.25 %.
+valid-per-time): no original of nb201 holds validation times for all cells. So in those files an evaluation of 12 epochs
+is too cheap by 2.8 to 4.1 % of its training on cifar10, 0.28 to 0.41 % on cifar100 and 0.05 to 0.08 % on
+ImageNet16-120.
 """
 
 from __future__ import annotations

@@ -9,16 +9,18 @@ is complete and right; what is half there is `NAME.part`.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import pooch
 import requests
 
-from nasbench_sim.errors import TableError
+from nasbench_sim.errors import SpecError, TableError
 from nasbench_sim.tables.catalogue import cache_folder
 from nasbench_sim.tables.nb201_sources import HOST, ORIGINALS
 
@@ -62,21 +64,44 @@ def fetch_originals(
     """Bring every original into `folder` (default: the cache) and return that folder; files already right are kept.
 
     `host` replaces https://raw.githubusercontent.com, for a mirror with the same paths (`nb101_sources.HOST` is the one
-    of NAS-Bench-101). A broken connection is tried
-    again `retries` times, `wait_s` seconds apart (doubling). Raises `TableError`, one line, for anything that does not
-    arrive as pinned; what has arrived stays, and the next call goes on from there.
+    of NAS-Bench-101). A broken connection is tried again `retries` times, `wait_s` seconds apart (doubling). Raises
+    `SpecError` for a host that is no web address, and `TableError`, one line, for anything that does not arrive as
+    pinned and where another download into `folder` is at work; what has arrived stays, and the next call goes on from
+    there.
     """
+    if not re.match("https?://.", host):
+        raise SpecError(f"--host {host!r} is no web address; write https://..., a mirror with the same paths as {HOST}")
     target = cache_folder() if folder is None else folder
     pooch.get_logger().setLevel(logging.WARNING)  # its "Downloading data from" would be mixed into a progress bar
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for original in originals:
-            _fetch(original, target, host, retries, wait_s, progress)
+        with _alone(target):
+            for original in originals:
+                _fetch(original, target, host, retries, wait_s, progress)
     except OSError as error:  # also every error of requests that was not handled below
         raise TableError(
             f"cannot keep the downloads in {target} ({error}); set NASBENCH_SIM_HOME to a folder you own"
         ) from error
     return target
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lock `folder` for this process: two that append to one `.part` would spoil it. Not on systems without `flock`."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TableError(f"another download into {folder} is at work; wait until it has ended") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _fetch(original: Download, folder: Path, host: str, retries: int, wait_s: float, progress: Progress | None) -> None:

@@ -4,9 +4,9 @@
     nasbench-sim tables import nb201-v1_1 --from NAS-Bench-201-v1_1-096897.pth
 
 makes two files: the curves (`curves`, every run after every epoch, 644 MB) and an ordinary table of what the runs
-reached at their end (8 MB), under each seed and as `"mean"`, which is the mean over the seeds that an architecture has.
-Both releases train some architectures with fewer seeds than others; a seed column has holes there, and nothing fills
-them. All of NATS-Bench takes 2.5 minutes on two cores (bz2 90 of 162 s of work) and 150 MB of memory.
+reached at their end, under each seed and as `"mean"`, which is the mean over the seeds that an architecture has. Both
+releases train some architectures with fewer seeds than others; a seed column has holes there, and nothing fills them.
+`tests/benchmarks/test_curves_bench.py` times the reading of both kinds of file.
 
 Numbers are those of the files rounded to float32, and means are of the rounded numbers, rounded once more.
 
@@ -41,8 +41,8 @@ from nasbench_sim.tables.manifest import cached_space, stamped
 from nasbench_sim.tables.nats_files import Decoded, Progress, decoded
 from nasbench_sim.tables.nats_pth import decoded_pth
 from nasbench_sim.tables.nb201_costs import costs
-from nasbench_sim.tables.nb201_optional import read_hardware, read_proxies
-from nasbench_sim.tables.nb201_sources import HARDWARE, NATS_PAPER, NB201_PAPER, PROXIES
+from nasbench_sim.tables.nb201_optional import read_costs
+from nasbench_sim.tables.nb201_sources import NATS_PAPER, NB201_PAPER
 from nasbench_sim.tables.store import write_table
 from nasbench_sim.tables.table import Key, Source, Table
 
@@ -68,8 +68,8 @@ def import_official(
     """Make the table `name` and its curves from a folder, a .tar or a .pth file; returns the table's file.
 
     `allow_missing` accepts a source that does not hold all 15,625 architectures (their rows stay unmeasured); `force`
-    replaces a table of that name. Memory stays below 500 MB whatever the source's size. Raises `TableError` for
-    everything that is wrong with the source, and then leaves what was there as it was.
+    replaces a table of that name. Architectures are read one by one, so memory does not grow with the source. Raises
+    `TableError` for everything that is wrong with the source, and then leaves what was there as it was.
     """
     catalogue.check_name(name)
     target = catalogue.table_path(name)
@@ -109,7 +109,7 @@ def _source(path: Path) -> Source:
     )
 
 
-def table_of(curves: Curves, name: str, *, beside: Path | None = None) -> Table:
+def table_of(curves: Curves, name: str, *, beside: Path) -> Table:
     """What the runs of `curves` reached at their end, as a table; proxies and hardware costs from files near `beside`.
 
     Raises `TableError` where there are no cifar10-valid and cifar10 runs of 200 epochs, which a search needs.
@@ -138,26 +138,25 @@ def table_of(curves: Curves, name: str, *, beside: Path | None = None) -> Table:
         raise TableError(f"{name}: its source has no {missing[0]}, without which nothing can be searched on it")
     measured = int((~np.isnan(accuracy[search])).sum())
     partial = measured < curves.space.size
-    metrics = _costs(curves, name, partial)
-    added, sources = _near(beside) if beside is not None else ({}, [])
+    space = curves.space
+    assert isinstance(space, NB201)
+    added = read_costs(beside, space)
     return stamped(
         Table(
             name=name,
-            space=curves.space,
+            space=space,
             accuracy=accuracy,
-            metrics={**metrics, **added},
+            metrics={**_costs(curves, space, name, partial), **added.metrics},
             search_key=search,
             report_keys=report,
-            sources=(*curves.sources, *sources),
+            sources=(*curves.sources, *added.sources),
             remark=f"only {measured} of {curves.space.size} architectures were imported" if partial else "",
-            extra={"notes": [*_NOTES, *curves.notes], "absent": {}, "curves": curves.sha256},
+            extra={"notes": [*_NOTES, *curves.notes, *added.notes], "absent": added.absent, "curves": curves.sha256},
         )
     )
 
 
-def _costs(curves: Curves, name: str, partial: bool) -> dict[tuple[str, str], FloatArray]:
-    space = curves.space
-    assert isinstance(space, NB201)
+def _costs(curves: Curves, space: NB201, name: str, partial: bool) -> dict[tuple[str, str], FloatArray]:
     out: dict[tuple[str, str], Any] = {}
     for dataset in _DATASETS:
         run = "cifar10-valid" if dataset == "cifar10" else dataset
@@ -180,19 +179,3 @@ def _costs(curves: Curves, name: str, partial: bool) -> dict[tuple[str, str], Fl
         )
         for key, values in out.items()
     }
-
-
-def _near(source: Path) -> tuple[dict[tuple[str, str], FloatArray], list[Source]]:
-    """Zero-cost proxies and hardware costs, where their pinned files lie in the folder or beside the source."""
-    space = cached_space("nb201")
-    assert isinstance(space, NB201)
-    metrics: dict[tuple[str, str], FloatArray] = {}
-    sources = []
-    for original, read in ((PROXIES, read_proxies), (HARDWARE, read_hardware)):
-        for folder in (source, source.parent):
-            path = folder / original.file
-            if path.is_file():
-                metrics.update(read(original.read(path), space))
-                sources.append(original.source())
-                break
-    return metrics, sources

@@ -9,8 +9,8 @@ larger than `MAX_PACKED`. Unpacking stops at `MAX_UNPACKED` bytes. Pickles are r
 builds nothing but dictionaries, lists, tuples, strings and numbers; these files need three names
 (`unpickle.NATS_BENCH`): `collections.OrderedDict`, `numpy.dtype` and `numpy.core.multiarray.scalar`.
 
-bz2 takes most of the time (6 of 11 ms an architecture) and lets other threads run meanwhile, so `workers` threads
-unpack ahead of the one that reads.
+bz2 takes much of the time and lets other threads run meanwhile, so `workers` threads unpack ahead of the one that
+reads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FOLDER = "NATS-tss-v1_0-3ffb9-simple"
 MAX_PACKED = 1 << 20  # the real ones have 84 kB; meta 35 kB
 MAX_UNPACKED = 1 << 22  # the real ones have 326 kB; meta 1.4 MB
 _MAX_MEMBERS = 20_000
-_MAX_WORKERS = 4  # reading takes 4 ms an architecture on one core, unpacking 6: more threads have nothing to do
+_MAX_WORKERS = 4  # one thread reads what they unpack, so more have nothing to do
 _MEMBER = re.compile(r"(\d{6}|meta)\.pickle\.pbz2", re.ASCII)
 _AGAIN = "get the original file again"
 Progress = Callable[[str, int, int], None]

@@ -131,7 +131,7 @@ def _code(row: Sequence[str], line: int, path: Path) -> int:
         raise TableError(f"{path} row {line}: {error}") from error
 
 
-@lru_cache(maxsize=1 << 16)  # 151,644 modules have some thousand graphs and 364 lists of operations
+@lru_cache(maxsize=1 << 16)  # modules are many, their graphs and lists of operations few
 def _graph_part(graph: str, vertices: int) -> int:
     return module_code(*parse_module(f"{graph}:i{'3' * (vertices - 2)}o"))
 

@@ -8,9 +8,9 @@
 final; the first is not used, as in the official reader. The official reader takes 0 for a field that is absent; here
 that is an error, since 0 was not measured.
 
-Almost all messages have one of two layouts (they differ in the bytes of the parameter count), so a layout is worked out
+A writer keeps to one order of the fields, so messages of one length nearly always have one layout. It is worked out
 strictly once, by `read_fields`, and then compared with all messages of its length at once: bytes that steer the reading
-(tags, lengths, continuation bits) must be the same, the others are values. 0.4 microseconds a message instead of 35.
+(tags, lengths, continuation bits) must be the same, the others are values.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ A record is one training run, as JSON:
 76 characters) or in one piece. The three runs of a module and budget are three records, told apart by their order
 alone.
 
-All records of a batch are parsed in one call of `json.loads` (1.4 instead of 3.0 microseconds a record); where that
-does not give what it should, the batch is gone through one by one to name the record.
+All records of a batch are parsed in one call of `json.loads`; where that does not give what it should, the batch is
+gone through one by one to name the record.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def class_modules(space: NB1Shot1) -> Codes:
     return _class_modules(space.number)
 
 
-@lru_cache(maxsize=3)  # of space 3: 4 s to make, 0.4 MB to keep
+@lru_cache(maxsize=3)  # slow to make; of space 3 0.4 MB to keep
 def _class_modules(number: int) -> Codes:
     space = NB1Shot1(number)
     _, first = np.unique(space.classes, return_index=True)

@@ -1,13 +1,13 @@
 """Predicting what was not measured from the architecture alone: features, a scikit-learn model, held-out quality.
 
 The model is gradient boosting on histograms with the absolute error (`HistGradientBoostingRegressor`), fitted for each
-column by itself. The absolute error because 1 cell in 800 failed in training: such accuracies (10 to 80 %) cannot be
-told from the graph, and squares would bend the model for the sake of them (tau 0.80 instead of 0.86 on nb1shot1-1).
-So it predicts medians, and never a failure.
+column by itself. The absolute error because some cells failed in training: such accuracies (10 to 80 %) cannot be told
+from the graph, and squares would bend the model for the sake of them. So it predicts medians, and never a failure.
+`tests/benchmarks/test_regressor_bench.py` prints the quality on nb1shot1-1 beside that of other settings.
 
 Features of a module: adjacency (21), operation of each inner vertex (15), how many paths from input to output have each
-sequence of up to three operations (40: longer ones brought nothing, at four times the cost), and sizes (14): vertices,
-edges, degrees, parameters, operations of each kind, paths by length. Of any other space: its options, one-hot.
+sequence of up to three operations (40), and sizes (14): vertices, edges, degrees, parameters, operations of each kind,
+paths by length. Of any other space: its options, one-hot.
 
 Quality is measured on five folds, each predicted by a model that saw the other four; architectures that are one
 function stay in one fold, since the copy of a cell would give its answer away.
@@ -30,7 +30,7 @@ from nasbench_sim.tables.nb101_costs import parameters
 Float64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
-#: of the model; 600 trees, smaller ones and the logarithm of the error changed tau by less than 0.01
+#: of the model; the benchmark prints what others give
 SETTINGS: dict[str, Any] = {"loss": "absolute_error", "max_iter": 300, "learning_rate": 0.06}
 FOLDS = 5
 FAILED = 80.0  # percent; below it something went wrong in training
@@ -78,7 +78,7 @@ def features(space: Space) -> Features:
 
 
 def module_features(matrices: npt.NDArray[np.int8], labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-    """Features `[N, 96]` of pruned modules `matrices[N, 7, 7]` with `labels[N, 7]` (see `module_codes.modules_of`).
+    """Features `[N, 90]` of pruned modules `matrices[N, 7, 7]` with `labels[N, 7]` (see `module_codes.modules_of`).
 
     >>> chain = np.zeros((1, 7, 7), dtype=np.int8)
     >>> chain[0, 0, 1] = chain[0, 1, 6] = 1

@@ -9,22 +9,20 @@ changed attribute) is one clear line. Behind the seal, in the root group and not
     measured  uint8    [C, A]  1 = measured; must agree with the NaNs
     metrics   float32  [M, A]  costs and zero-cost proxies, see `columns` (absent where M = 0)
 
-each one chunk with fletcher32. A file made by hand with a valid seal still meets the checks of `_dataset`: only these
-names, as hard links to plain datasets of exactly this type and shape, no other filter, no external or virtual storage,
-no attributes; all of it before anything is allocated, and nothing larger than the file itself.
+each one chunk with fletcher32. A file made by hand with a valid seal still meets the checks of `sealed.read_dataset`,
+and only these names may be there; all of it before anything is allocated.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from nasbench_sim.errors import TableError
-from nasbench_sim.sealed import read_sealed, write_sealed
+from nasbench_sim.sealed import add_dataset, read_dataset, read_sealed, write_sealed
 from nasbench_sim.tables.columns import FloatArray
 from nasbench_sim.tables.holes import Mask, check_completed, untrained
 from nasbench_sim.tables.manifest import (
@@ -63,16 +61,12 @@ def write_table(table: Table, path: Path | str) -> str:
     manifest = write_manifest(table, accuracy, metrics)
     stacked = np.stack(list(accuracy.values())).astype("<f4")
     with write_sealed(path, _KIND) as file:
-        _create(file, "manifest", np.frombuffer(manifest, dtype=np.uint8))
-        _create(file, "accuracy", stacked)
-        _create(file, "measured", (~np.isnan(stacked)).astype(np.uint8))
+        add_dataset(file, "manifest", np.frombuffer(manifest, dtype=np.uint8))
+        add_dataset(file, "accuracy", stacked)
+        add_dataset(file, "measured", (~np.isnan(stacked)).astype(np.uint8))
         if metrics:
-            _create(file, "metrics", np.stack(list(metrics.values())).astype("<f4"))
+            add_dataset(file, "metrics", np.stack(list(metrics.values())).astype("<f4"))
     return digest(manifest)
-
-
-def _create(file: h5py.File, name: str, data: npt.NDArray[Any]) -> None:
-    file.create_dataset(name, data=data, chunks=data.shape, fletcher32=True, track_times=False)
 
 
 def read_table(path: Path | str) -> Table:
@@ -85,49 +79,19 @@ def read_table(path: Path | str) -> Table:
         return _table(file, str(path))
 
 
-def _dataset(file: h5py.File, name: str, dtype: str, shape: tuple[int, ...] | None, where: str) -> npt.NDArray[Any]:
-    """One of our datasets as an array, checked down to its storage before anything is allocated."""
-    link = file.id.links.get_info(name.encode())
-    if link.type != h5py.h5l.TYPE_HARD or h5py.h5o.get_info(file.id, name.encode()).type != h5py.h5o.TYPE_DATASET:
-        raise TableError(f"{where}: {name} is not a plain dataset")
-    dataset = file[name]
-    plist = dataset.id.get_create_plist()
-    size = int(np.prod(dataset.shape, dtype=object)) * np.dtype(dtype).itemsize
-    plain = (
-        dataset.dtype == np.dtype(dtype)
-        and dataset.shape == dataset.maxshape
-        and len(dataset.shape) == (len(shape) if shape else 1)
-        and (shape is None or dataset.shape == shape)
-        and plist.get_layout() == h5py.h5d.CHUNKED
-        and dataset.chunks == dataset.shape
-        and plist.get_external_count() == 0
-        and [plist.get_filter(i)[0] for i in range(plist.get_nfilters())] == [h5py.h5z.FILTER_FLETCHER32]
-        and 0 < size <= dataset.id.get_storage_size() <= MAX_BYTES
-        and len(dataset.attrs) == 0
-    )
-    if not plain:
-        raise TableError(
-            f"{where}: {name} should be {dtype} of shape {shape or '[n]'}, one chunk with fletcher32 and nothing else; "
-            f"found {dataset.dtype} {dataset.shape}"
-        )
-    out = np.empty(dataset.shape, dtype=dtype)
-    dataset.read_direct(out)
-    out.setflags(write=False)
-    return out
-
-
 def _table(file: h5py.File, where: str) -> Table:
+    read = partial(read_dataset, file, where=where, error=TableError)
     names = set(file)
     if "manifest" not in names:
         raise TableError(f"{where}: not a table of schema {SCHEMA}: it has no manifest")
-    text = _dataset(file, "manifest", "|u1", None, where).tobytes()
+    text = read("manifest", "|u1", None).tobytes()
     manifest = read_manifest(text, where)
     expected = {"manifest", "accuracy", "measured"} | ({"metrics"} if manifest.metrics else set())
     if names != expected or len(file.attrs):
         raise TableError(f"{where}: holds {', '.join(sorted(names))}; a table holds {', '.join(sorted(expected))}")
     shape = (len(manifest.accuracy), manifest.size)
-    values = _dataset(file, "accuracy", "<f4", shape, where)
-    mask = _dataset(file, "measured", "|u1", shape, where)
+    values = read("accuracy", "<f4", shape)
+    mask = read("measured", "|u1", shape)
     if not np.array_equal(mask, ~np.isnan(values)):
         raise TableError(f"{where}: the mask of what was measured disagrees with the numbers")
     accuracy: dict[Key, FloatArray] = {}
@@ -138,7 +102,7 @@ def _table(file: h5py.File, where: str) -> Table:
     absent = untrained(accuracy)
     metrics: dict[tuple[str, str], FloatArray] = {}
     if manifest.metrics:
-        costs = _dataset(file, "metrics", "<f4", (len(manifest.metrics), manifest.size), where)
+        costs = read("metrics", "<f4", (len(manifest.metrics), manifest.size))
         for row, metric in zip(costs, manifest.metrics, strict=True):
             name, dataset = metric.key
             metrics[metric.key] = _checked(row, metric.sha256, f"{where}: {name} ({dataset})", name, absent)

@@ -8,7 +8,7 @@ Two passes. The first, `stream_scan`, checks every opcode before anything is bui
 fetched. The second is here. It has no classes and makes no calls: the few globals of `_Builtin` are names with a
 meaning of their own, and what comes out is made of dictionaries, lists, tuples, strings, bytes and numbers.
 
-Bounds: `MAX_BETWEEN` bytes of pickle between two records, and so a few hundred MB whatever the file does.
+Bounds: `MAX_BETWEEN` bytes of pickle between two records, and with them what can be built from those.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import numpy as np
 from nasbench_sim.errors import TableError
 from nasbench_sim.tables.stream_scan import MAX_TEXT, Stream, Window, opcode_length
 
-MAX_BETWEEN = 1 << 22  # a record has 0.3 MB, the list of architectures 1.7 MB; empty dictionaries take 64 times that
+MAX_BETWEEN = 1 << 22  # a record has 0.3 MB, the list of architectures 1.4 MB
 _MAX_KEPT = 1 << 24
-_MAX_TEXTS = 100_000  # different strings that are kept; a benchmark has 17,000
+_MAX_TEXTS = 100_000  # different strings that are kept; a benchmark has 15,625 architectures
 _MAX_DEPTH = 64
 _BACK = "get the original file again"
 
@@ -65,7 +65,8 @@ _NUMBERED_DTYPE = np.dtype([("K", "u1"), ("key", "u1"), ("G", "u1"), ("value", "
 class _Memo:
     """Memo entries that will be fetched: those of the record being read as they are, of earlier ones strings alone.
 
-    A full `.pth` file fetches 2.6 million strings of earlier entries, 17,000 different ones: 8 bytes each.
+    Records share the strings of their keys, so those fetched from earlier records are many and the different ones few:
+    8 bytes for each of the many.
     """
 
     def __init__(self) -> None:

@@ -4,8 +4,8 @@ Allowed are numbers, strings, containers, the memo, and the opcodes that name an
 the second pass's to say). Persistent ids (tensors), the extension registry, protocols above 3, and everything else are
 refused, and so are strings of more than `MAX_TEXT` bytes.
 
-The pass also notes which memo entries are ever fetched: a pickle memoises every string and dictionary (10,700 an
-architecture) and fetches few of them again, so only those need to be kept in the second pass.
+The pass also notes which memo entries are ever fetched: a pickle memoises every string and dictionary and fetches few
+of them again, so only those need to be kept in the second pass.
 """
 
 from __future__ import annotations

@@ -294,7 +294,8 @@ class Handle:
     in both; whether the column has holes at all is found once, so that a full column's gather is a bare `take`.
 
     Answers and strings of a space are worked out beforehand up to `_PREPARED` architectures, so that a call takes under
-    a microsecond; in larger spaces (nb1shot1-3 has 1,312,200: 20 s and 400 MB) each call works out its own.
+    a microsecond (tests/benchmarks/test_tables_bench.py); in larger spaces (nb1shot1-3 has 1,312,200) each call works
+    out its own.
     """
 
     __slots__ = ("_floats", "_has_holes", "_index", "_space", "_values", "key", "table_name")

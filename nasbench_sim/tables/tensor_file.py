@@ -1,7 +1,8 @@
-"""Files of named arrays that open in a millisecond and are checked array by array, as they are read.
+"""Files of named arrays that open at once and are checked array by array, as they are read.
 
-A table of all NAS-Bench-101 runs has 180 MB, and a sum over all of it would cost 140 ms before the first question. So
-the head is checked on opening, and every array when it is first asked for; `verify` reads them all.
+A table of all NAS-Bench-101 runs has 181 MB, too much to sum before the first question. So the head is checked on
+opening, and every array when it is first asked for; `verify` reads them all (tests/benchmarks/test_nb101_bench.py times
+the three on a file of that size).
 
 The file is a safetensors file (8 bytes: length of the head; the head, JSON; arrays back to back, little-endian), which
 other tools read as it is. Two things are added within that format: the head's `__metadata__` holds what the file is and
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,8 +29,8 @@ from nasbench_sim.files import atomic_path
 MAX_BYTES = 1 << 32
 _MAX_HEAD = 1 << 20
 _SEAL = 32
-_TYPES = {"U8": "|u1", "I32": "<i4", "U64": "<u8", "F32": "<f4"}
-_NAMES = {np.dtype(code): name for name, code in _TYPES.items()}
+_TYPES = {"U8": "|u1", "I32": "<i4", "U64": "<u8", "F32": "<f4", "F64": "<f8"}
+_NAMES = {code: name for name, code in _TYPES.items()}
 _MEND = "fetch or import the table again"
 
 
@@ -78,14 +80,29 @@ def _made(
     """The head of a file, and its arrays in their order."""
     ordered = dict(sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])))
     sums = {name: hashlib.sha256(_bytes(array)).hexdigest() for name, array in ordered.items()}
-    about = _json({"kind": kind, "sha256": sums, "facts": dict(facts)})
-    document: dict[str, Any] = {"__metadata__": {"about": about}, "seal": _entry("U8", [_SEAL], 0)}
-    at = _SEAL
-    for name, array in ordered.items():
-        document[name] = _entry(_NAMES[array.dtype], list(array.shape), at)
-        at += array.nbytes
-    text = _json(document).encode()
-    return len(text).to_bytes(8, "little") + text, ordered
+    about = json_text({"kind": kind, "sha256": sums, "facts": dict(facts)})
+    named = [(name, array.dtype.str, array.shape) for name, array in ordered.items()]
+    return header({"about": about}, [("seal", "|u1", (_SEAL,)), *named]), ordered
+
+
+def header(metadata: Mapping[str, str], arrays: Iterable[tuple[str, str, Sequence[int]]], *, align: int = 1) -> bytes:
+    """The head of a safetensors file, up to its first array: the length in 8 bytes, then JSON.
+
+    `arrays` are (name, NumPy's code of a type, shape), and stand back to back in this order; spaces, which the format
+    allows, end the head at a multiple of `align` bytes.
+
+    >>> header({}, [("a", "<f4", (2,))])[8:]
+    b'{"__metadata__":{},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    """
+    document: dict[str, Any] = {"__metadata__": dict(metadata)}
+    at = 0
+    for name, code, shape in arrays:
+        end = at + math.prod(shape) * np.dtype(code).itemsize
+        document[name] = {"dtype": _NAMES[code], "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json_text(document).encode()
+    text += b" " * (-(len(text) + 8) % align)
+    return len(text).to_bytes(8, "little") + text
 
 
 class TensorFile:
@@ -162,16 +179,16 @@ def _head(text: bytes, where: str) -> tuple[dict[str, _Entry], _About]:
     """The entries and what the file says of itself; a sealed head made by hand still has to be one that we write."""
     try:
         document = json.loads(text)
-        if _json(document).encode() != text:
+        if json_text(document).encode() != text:
             raise ValueError("it is not in canonical form")
         metadata = document.pop("__metadata__")
         if list(metadata) != ["about"] or list(document)[:1] != ["seal"]:
             raise ValueError("it has no metadata or no seal")
         about = _About.model_validate_json(metadata["about"], strict=True)
-        entries = {name: _Entry.model_validate_json(_json(entry), strict=True) for name, entry in document.items()}
+        entries = {name: _Entry.model_validate_json(json_text(entry), strict=True) for name, entry in document.items()}
         at = 0
         for name, entry in entries.items():
-            size = int(np.prod(entry.shape, dtype=object)) * np.dtype(_TYPES[entry.dtype]).itemsize
+            size = math.prod(entry.shape) * np.dtype(_TYPES[entry.dtype]).itemsize
             if entry.data_offsets != (at, at + size):
                 raise ValueError(f"array {name} is not where its shape says")
             at += size
@@ -183,14 +200,14 @@ def _head(text: bytes, where: str) -> tuple[dict[str, _Entry], _About]:
     return entries, about
 
 
-def _entry(dtype: str, shape: list[int], at: int) -> dict[str, Any]:
-    size = int(np.prod(shape)) * np.dtype(_TYPES[dtype]).itemsize
-    return {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
-
-
 def _bytes(array: npt.NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _json(document: Mapping[str, Any]) -> str:
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as the heads of these files hold it: without spaces, keys in their order, no NaN.
+
+    >>> json_text({"b": 1, "a": None})
+    '{"b":1,"a":null}'
+    """
     return json.dumps(document, separators=(",", ":"), allow_nan=False)

@@ -18,6 +18,9 @@ from nasbench_sim.spaces import NB201
 from nasbench_sim.tables.curves import Curves, Series, curves_path
 from nasbench_sim.tables.nats import import_official
 from nasbench_sim.tables.nats_files import decoded
+from nasbench_sim.tables.nats_pth import decoded_pth
+from tests.tables.nats_factory import architecture, nb201_object
+from tests.tables.test_nats_pth import old
 
 SPACE = NB201()
 CELLS = (0, 11, 284)
@@ -58,6 +61,7 @@ def test_open(benchmark: Any, path: Path) -> None:
     curves = benchmark(Curves, path)
     benchmark.extra_info["bytes"] = path.stat().st_size
     assert len(curves.available) == 110
+    assert path.stat().st_size // 10**6 == 644
 
 
 @pytest.mark.benchmark(group="learning curves: read")
@@ -101,7 +105,17 @@ def test_values(benchmark: Any, series: Series) -> None:
     assert np.isfinite(benchmark(series.values, epoch=50, missing="nan")).sum() == len(CELLS)
 
 
-@pytest.mark.benchmark(group="read an official file")
+@pytest.mark.benchmark(group="read three architectures")
 def test_decode(benchmark: Any, sample: Path) -> None:
     out = benchmark(lambda: dict(decoded(sample, SPACE)))
     assert tuple(out) == CELLS
+
+
+@pytest.mark.benchmark(group="read three architectures")
+def test_decode_pth(benchmark: Any, tmp_path: Path) -> None:
+    """Made up, in the layout of a NAS-Bench-201 .pth file; the list of all architectures stands in it too."""
+    path = tmp_path / "x.pth"
+    path.write_bytes(old(nb201_object({cell: architecture(cell) for cell in CELLS})))
+    out = benchmark(lambda: list(decoded_pth(path, SPACE)))
+    benchmark.extra_info["bytes"] = path.stat().st_size
+    assert {cell for cell, _ in out} == set(CELLS)

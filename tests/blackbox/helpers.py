@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,21 +15,6 @@ from nasbench_sim.searchers import methods
 from nasbench_sim.searchers.blackbox import Problem, make_problem
 from nasbench_sim.tables.table import Table, check_column
 from tests.synthetic import SPACE, TEST, VALID, synthetic_table
-
-MODULES = (
-    "rs",
-    "rea",
-    "reinforce",
-    "local_search",
-    "gp_bo",
-    "tpe",
-    "pnas",
-    "successive_halving",
-    "hyperband",
-    "bohb",
-)
-for _module in MODULES:
-    import_module(f"nasbench_sim.searchers.recipes.{_module}")
 
 NAMES = sorted(name for name, recipe in methods().items() if recipe.family in ("black-box", "multi-objective"))
 TWO_FIDELITIES = ("successive-halving", "hyperband", "bohb")

@@ -7,34 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nasbench_sim.reporting.published import labelled_row
 from nasbench_sim.tables.table import Table
 from tests.blackbox.helpers import batch, result
 
 pytestmark = pytest.mark.real
 
-# best of n uniform cells by 200-epoch validation accuracy: test accuracy after 200 epochs, mean and sd over 500 draws
-BY_FULL = {
-    ("cifar10", 10): (93.05, 0.60),
-    ("cifar10", 50): (93.60, 0.36),
-    ("cifar10", 100): (93.78, 0.26),
-    ("cifar100", 10): (69.80, 1.14),
-    ("cifar100", 50): (70.95, 0.92),
-    ("cifar100", 100): (71.44, 0.91),
-    ("ImageNet16-120", 10): (43.29, 1.73),
-    ("ImageNet16-120", 50): (44.99, 0.93),
-    ("ImageNet16-120", 100): (45.37, 0.79),
-}
-# the same by 12-epoch validation accuracy
-BY_TWELVE = {
-    ("cifar10", 10): (92.59, 1.05),
-    ("cifar10", 50): (93.49, 0.55),
-    ("cifar10", 100): (93.74, 0.37),
-    ("cifar10", 200): (93.88, 0.25),
-    ("cifar100", 50): (70.62, 1.27),
-    ("cifar100", 100): (71.20, 1.02),
-    ("ImageNet16-120", 50): (44.22, 1.49),
-    ("ImageNet16-120", 100): (44.91, 1.12),
-}
+# (data set, n, epochs) of random search with n evaluations
+SEARCHES = [
+    *((d, n, 200) for d in ("cifar10", "cifar100", "ImageNet16-120") for n in (10, 50, 100)),
+    *((d, n, 12) for d in ("cifar10", "cifar100", "ImageNet16-120") for n in (50, 100)),
+    ("cifar10", 10, 12),
+    ("cifar10", 200, 12),
+]
 
 
 def best_of(table: Table, dataset: str, epochs: int, n: int) -> tuple[float, float]:
@@ -58,35 +43,37 @@ def random_search(table: Table, dataset: str, epochs: int, n: int, seeds: int = 
     return result(batch("rs", range(seeds), params={}, table=table, dataset=dataset, **about))["test"][:, -1]
 
 
-@pytest.mark.parametrize(
-    ("dataset", "n", "epochs"), [(d, n, 200) for d, n in BY_FULL] + [(d, n, 12) for d, n in BY_TWELVE]
-)
+@pytest.mark.parametrize(("dataset", "n", "epochs"), SEARCHES)
 def test_random_search_is_the_best_of_n(nb201_table: Table, dataset: str, n: int, epochs: int) -> None:
-    """Within three standard errors of the exact expectation, and of the mean of 500 draws known before."""
+    """The mean of 500 searches is within three standard errors of the exact expectation."""
     ours = random_search(nb201_table, dataset, epochs, n)
     mean, sd = best_of(nb201_table, dataset, epochs, n)
-    error = sd / np.sqrt(len(ours))
-    assert abs(ours.mean() - mean) < 3 * error
-    theirs, their_sd = (BY_FULL if epochs == 200 else BY_TWELVE)[dataset, n]
-    assert abs(ours.mean() - theirs) < 3 * np.hypot(error, their_sd / np.sqrt(500)) + 0.005
+    assert abs(ours.mean() - mean) < 3 * sd / np.sqrt(len(ours))
     assert ours.std(ddof=1) == pytest.approx(sd, rel=0.25)
 
 
-# (valid, test) mean +- sd of 500 searches of 12,000 s on cifar10; from memory of the paper's table, not verified [U]
-PUBLISHED: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "rea": ((91.19, 0.31), (93.92, 0.30)),
-    "rs": ((90.93, 0.36), (93.70, 0.36)),
-    "reinforce": ((91.09, 0.37), (93.85, 0.37)),
-}
+PUBLISHED = {"rea": "REA", "rs": "RS", "reinforce": "REINFORCE"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_rows_at_12000_seconds(nb201_table: Table, name: str) -> None:
     """Ours within a third of their standard deviation; seeds and training times are not the same as theirs."""
     out = result(batch(name, range(500), params={}, table=nb201_table, budget=12_000.0, epochs=1))
-    for role, (mean, sd) in zip(("valid", "test"), PUBLISHED[name], strict=True):
-        assert abs(out[role][:, -1].mean() - mean) < sd / 3
+    theirs = labelled_row("nb201_blackbox.json", PUBLISHED[name], "cifar10")
+    assert theirs is not None and set(theirs.scores) == {"valid", "test"}
+    for role, score in theirs.scores.items():
+        assert score.sd is not None and abs(out[role][:, -1].mean() - score.mean) < score.sd / 3
     assert 80 < out["evaluations"].mean() < 130
+
+
+def test_the_learning_rate_of_the_first_script_is_worse_on_cifar100(nb201_table: Table) -> None:
+    """What the card of `reinforce` says: 0.5 ends more than a point of test accuracy below 0.01, in 40,000 s."""
+    about = {"table": nb201_table, "dataset": "cifar100", "budget": 40_000.0, "epochs": 1}
+    low, high = (
+        result(batch("reinforce", range(200), params={"lr": lr}, **about))["test"][:, -1] for lr in (0.01, 0.5)
+    )
+    error = np.hypot(low.std(ddof=1), high.std(ddof=1)) / np.sqrt(200)
+    assert low.mean() - high.mean() - 2 * error > 1
 
 
 def test_more_budget_is_better_and_costs_more_evaluations(nb201_table: Any) -> None:

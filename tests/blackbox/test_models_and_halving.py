@@ -75,9 +75,14 @@ def test_gp_tunes_every_refit_evaluations_and_keeps_its_kernel_in_between() -> N
 
 @pytest.mark.parametrize("candidates", ["local", "all"])
 def test_gp_trains_nothing_twice(candidates: str) -> None:
-    params = {"initial": 4, "refit": 20, "random": 10, "candidates": candidates}
+    params = {"initial": 4, "refit": 20, "candidates": candidates}
     out = result(batch("gp-bo", [1, 2], params=params, **COUNTED, budget=12))
     assert all(len({a.tobytes() for a in archs[4:]}) == 8 for archs in out["evaluated_archs"])
+
+
+def test_gp_refuses_parameters_that_would_do_nothing() -> None:
+    with pytest.raises(SpecError, match="gp-bo with all cells as candidates has no random; leave that out"):
+        methods()["gp-bo"].make(candidates="all", random=10)
 
 
 def test_path_encoding_counts_the_four_paths() -> None:

@@ -24,7 +24,7 @@ from tests.synthetic import SPACE, VALID, synthetic_table
 
 def test_problem_holds_the_search_split_at_every_fidelity() -> None:
     asked = problem()
-    assert asked.fidelities == (12, 200) and asked.full == 1
+    assert asked.fidelities == (12, 200)
     assert np.array_equal(asked.value[0], TABLE.accuracy[SHORT]) and np.array_equal(
         asked.value[1], TABLE.accuracy[VALID]
     )
@@ -41,7 +41,7 @@ def test_evaluations_as_cost() -> None:
     asked = problem(cost="evaluations")
     assert (asked.seconds == 1).all() and asked.fidelities == (12, 200)
     analog = make_problem(load_analog(), "cifar10", cost="evaluations")
-    assert analog.fidelities == ("unstated",) and analog.full == 0
+    assert analog.fidelities == ("unstated",)
     assert analog.level(None) == 0
     with pytest.raises(SpecError, match=r"no fidelity of 12 epochs.*this problem has unstated epochs"):
         analog.level(12)
@@ -163,7 +163,8 @@ def test_tables_with_holes_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "library"), [("gp-bo", "sklearn"), ("tpe", "optuna"), ("bohb", "optuna"), ("pnas", "sklearn")]
+    ("method", "library"),
+    [("gp-bo", "sklearn"), ("tpe", "optuna"), ("bohb", "optuna"), ("pnas", "sklearn"), ("nsga2", "pymoo")],
 )
 def test_a_missing_library_is_one_line_with_the_extra(
     method: str, library: str, monkeypatch: pytest.MonkeyPatch

@@ -54,7 +54,7 @@ def test_resume_takes_up_what_is_finished() -> None:
     good(*CALL, "--out", "X", "--resume")
     assert {p: p.stat().st_mtime_ns for p in Path("X").glob("*/record.h5")} == before
     refused(*CALL, "--out", "X", said="already holds runs")
-    refused(*CALL[:-1], "3", "--out", "X", "--resume", said="other seeds")
+    refused(*CALL[:-1], "3", "--out", "X", "--resume", said="of another specification or table")
 
 
 def test_one_data_set_and_json() -> None:

@@ -36,7 +36,7 @@ def test_what_it_prints_is_what_the_library_finds(landscape: Any) -> None:
     assert said["seconds"] >= 0 and said["out"] is None
     text = good(*SEARCH, "--landscape", landscape, "--seeds", 3)
     mean, sd = said["accuracy"]["mean"], said["accuracy"]["sd"]
-    assert text.startswith(f"darts, {landscape}, cifar10, 3 seeds: accuracy {mean:.2f} +- {sd:.2f} %, skip ratio ")
+    assert text.startswith(f"darts, {landscape}, cifar10, 3 seeds: accuracy {mean:.2f} ± {sd:.2f} %, skip ratio ")
     assert REMARK in text
 
 

@@ -7,37 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 
-from nasbench_sim.cli.ensembles import ensemble
-from nasbench_sim.cli.program import run_program
 from nasbench_sim.ensembles import Predictions, forward_select, nes_rs, score
-from nasbench_sim.searchers.recipes import nes_bs as _nes_bs  # noqa: F401  (registers the method)
-from nasbench_sim.searchers.recipes import nes_rs as _nes_rs  # noqa: F401
 from nasbench_sim.spaces import NB201
 from tests.cli import helpers
 from tests.ensembles.helpers import make
 
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command("ensemble")(ensemble)
-app.callback()(lambda: None)
-
-
-def program() -> None:
-    """An entry point with this one command."""
-    run_program(app, "nasbench-sim")
-
 
 def good(*args: object) -> str:
-    return helpers.good("ensemble", *args, program=program)
+    return helpers.good("ensemble", *args)
 
 
 def document(*args: object) -> Any:
-    return helpers.document("ensemble", *args, program=program)
+    return helpers.document("ensemble", *args)
 
 
 def refused(*args: object, said: str) -> str:
-    return helpers.refused("ensemble", *args, said=said, program=program)
+    return helpers.refused("ensemble", *args, said=said)
 
 
 VALID, TEST = make(), make(seed=5, split="test")
@@ -78,7 +64,8 @@ def test_what_is_printed() -> None:
     members = forward_select(VALID, 3).members
     s = score(TEST.probabilities[members], TEST.labels)
     assert "nes-rs, 16 models of toy on noise, 3 members, 1 seeds" in out
-    assert f"{s.accuracy:.2f} +- 0.00 %" in out and f"{s.nll:.4f} +- 0.0000 nats" in out
+    assert f"{s.accuracy:.2f} %" in out and f"{s.nll:.4f} nats" in out and "+-" not in out.partition("ECE")[2]
+    assert document("v.h5", "--seeds", "1")["scores"]["valid"]["nll"]["sd"] is None  # one seed has no spread
     assert "test (mean +- sd)" in out and "Source of the predictions: made for a test" in out
     row = VALID.archs[members[0]]
     assert f"1 x row {members[0]}: {row[0]} {row[1]}, training seed 777" in out

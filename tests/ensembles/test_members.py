@@ -13,6 +13,7 @@ from nasbench_sim.ensembles import ensemble_accuracy, member_archs
 from nasbench_sim.ensembles.members import BEST_CELL, PUBLISHED
 from nasbench_sim.ensembles.metrics import accuracy, average
 from nasbench_sim.errors import NotMeasured, SpecError
+from nasbench_sim.reporting.published import labelled_row
 from tests.ensembles.helpers import CELLS, make
 
 
@@ -65,6 +66,11 @@ def test_what_has_no_members_is_refused() -> None:
     ):
         with pytest.raises(SpecError, match=said):
             ensemble_accuracy(of, p)
+
+
+def test_the_published_ensemble_is_that_of_the_file_of_published_results() -> None:
+    row = labelled_row("bpnas_slides.json", "BPNAS ensemble", "cifar100")
+    assert row is not None and row.scores["test"].mean == PUBLISHED
 
 
 @pytest.mark.real

@@ -12,13 +12,14 @@ from nasbench_sim.ensembles import PosteriorSample, RandomPool, frequencies, nes
 from nasbench_sim.ensembles.metrics import average, nll
 from nasbench_sim.errors import NotMeasured, SpecError
 from nasbench_sim.searchers import get_method
-from nasbench_sim.searchers.recipes import nes_bs as _nes_bs  # noqa: F401  (registers the method)
-from nasbench_sim.searchers.recipes import nes_rs as _nes_rs  # noqa: F401
 from tests.ensembles.helpers import CELLS, OPTIONS, UNIFORM, make, point_mass
 
 THETA = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.0, 0.2, 0.1]])
 modes = pytest.mark.parametrize("mode", ["mc", "svgd"])
 FEW = 4000
+#: parameters of SVGD by mode: a short one, and one that drives particles far apart
+SHORT: dict[str, dict[str, Any]] = {"mc": {}, "svgd": {"steps": 60}}
+FAR: dict[str, dict[str, Any]] = {"mc": {}, "svgd": {"steps": 50, "delta": 20.0}}
 
 
 def test_monte_carlo_draws_the_conditional_posterior() -> None:
@@ -76,7 +77,7 @@ def test_more_rounds_are_never_worse_on_validation(mode: Any) -> None:
     p = make()
 
     def losses(rounds: int) -> np.ndarray:
-        members = nes_bs(p, THETA, range(12), mode=mode, rounds=rounds, steps=30)
+        members = nes_bs(p, THETA, range(12), mode=mode, rounds=rounds, **SHORT[mode])
         return np.array([nll(average(p.probabilities[m]), p.labels) for m in members])
 
     one, five, ten = losses(1), losses(5), losses(10)
@@ -119,7 +120,7 @@ def test_svgd_with_every_cell_there_takes_the_nearest_option_of_each_decision() 
 @modes
 def test_a_model_without_probability_is_never_a_member(mode: Any) -> None:
     p = make()
-    members = nes_bs(p, THETA, range(100), mode=mode, rounds=1, steps=50, delta=20.0)
+    members = nes_bs(p, THETA, range(100), mode=mode, rounds=1, **FAR[mode])
     assert (p.archs[members][..., 1] != 1).all()
 
 
@@ -128,7 +129,7 @@ def test_a_model_without_probability_is_never_a_member(mode: Any) -> None:
 def test_a_seed_alone_equals_its_row_in_a_batch(mode: Any, metric: Any) -> None:
     p, seeds = make(models=25, samples=37), [11, 3, 2**40, 0, 5]
     each = np.random.default_rng(0).dirichlet(np.ones(OPTIONS), (5, 2))
-    chosen = PosteriorSample(mode=mode, metric=metric, rounds=3, steps=60)
+    chosen = PosteriorSample(mode=mode, metric=metric, rounds=3, **SHORT[mode])
     together = chosen.select(p, seeds, each)
     shared = chosen.select(p, seeds, THETA)
     for i, seed in enumerate(seeds):
@@ -187,6 +188,7 @@ def test_tiny_probabilities_do_not_underflow() -> None:
         ({"lengthscale": -1.0}, "lengthscale is a positive number"),
         ({"step_size": float("inf")}, "step_size is a positive number"),
         ({"delta": float("nan")}, "delta is a finite number"),
+        ({"delta": 2.0, "steps": 3}, "mode mc has no delta, steps; leave that out, or take mode=svgd"),
     ],
 )
 def test_impossible_parameters_are_refused(change: dict[str, Any], said: str) -> None:

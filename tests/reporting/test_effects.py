@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy import stats
 
-from nasbench_sim.errors import RunError, SpecError
+from nasbench_sim.errors import SpecError
 from nasbench_sim.reporting.effects import (
+    ALPHA,
+    LEAST,
+    TRAINING_NOISE,
     corrected_p,
     effects,
     mean_interval,
-    paired,
-    seed_differences,
     signed_rank,
     write_effects,
 )
@@ -31,6 +32,7 @@ from nasbench_sim.runs.ablate import ablate
 from nasbench_sim.runs.ablate_results import Ablation, Outcomes
 from nasbench_sim.runs.grid import Cell, cells, grid_axes, make_grid
 from nasbench_sim.tables.store import write_table
+from nasbench_sim.tables.table import Key
 from tests.synthetic import synthetic_table
 
 TABLE = synthetic_table()
@@ -198,11 +200,7 @@ def test_intervals_of_little_data() -> None:
     assert mean_interval(np.arange(9.0), 5) == mean_interval(np.arange(9.0), 5)
 
 
-def test_only_equal_seeds_make_pairs() -> None:
-    with pytest.raises(RunError, match="equal seeds"):
-        paired(np.zeros(2), np.zeros(2), [1, 2], [2, 1])
-    with pytest.raises(RunError, match="equal seeds"):
-        paired(np.zeros(2), np.zeros(2), [1, 2], [1, 3])
+def test_an_unknown_correction_is_named() -> None:
     with pytest.raises(SpecError, match="did you mean 'holm'"):
         effects(ablation(noise), correction="holms")  # type: ignore[arg-type]
 
@@ -215,8 +213,7 @@ def test_data_sets_are_panels_of_their_own() -> None:
     both = ablation(accuracy, landscape=["shared", "tabular"])
     found = [e for e in effects(both) if e.axis == "denominator"]
     assert [(e.panel.landscape, e.difference) for e in found] == [("shared", 1.0), ("tabular", -1.0)]
-    d, pairs = seed_differences(both, found[0].panel, 1, 1)
-    assert pairs == 3 and (d == 1).all()
+    assert [(e.pairs, e.low, e.high) for e in found] == [(3, 1.0, 1.0), (3, -1.0, -1.0)]
     assert verdicts(found, "test")[0].startswith("cifar10, shared landscape: denominator: plain against sqrt")
     assert len(plot_effects(both, effects(both)).axes) == 4 + 2
 
@@ -329,6 +326,18 @@ def test_equal_ablations_give_equal_pictures(tmp_path: Path) -> None:
             save_figure(plot_effects(result, effects(result)), tmp_path / f"{name}.{suffix}")
     for suffix in ("svg", "png"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+@pytest.mark.real
+def test_training_noise_is_what_the_table_says(nb201_table: Any) -> None:
+    keys = [Key("cifar10", "test", 200, f"run{i}") for i in range(3)]
+    runs = np.stack([nb201_table.accuracy[key] for key in keys]).astype(np.float64)
+    good = runs[:, (runs.mean(axis=0) > 88)]  # a cell that lacks a run has mean NaN
+    assert good.shape[1] > 5000 and round(float(np.median(good.std(axis=0, ddof=1))), 1) == TRAINING_NOISE
+
+
+def test_the_fewest_seeds_are_what_the_test_needs() -> None:
+    assert signed_rank(np.arange(1.0, LEAST + 1))[0] < ALPHA < signed_rank(np.arange(1.0, LEAST))[0]
 
 
 @pytest.mark.real

@@ -77,7 +77,7 @@ def test_what_has_no_shared_weights_is_refused_in_one_line() -> None:
     run = run_of()
     with pytest.raises(RunError, match="no shared weights"):
         one_shot(run_of(landscape="tabular"), TABLE)
-    with pytest.raises(RunError, match="another content than table synthetic-nb1shot1-1"):
+    with pytest.raises(RunError, match="the table synthetic-nb1shot1-1 here has"):
         one_shot(run, synthetic(1, seed=1))
     with pytest.raises(SpecError, match="unknown role 'tset'; did you mean 'test'"):
         one_shot(run, TABLE, role="tset")
@@ -102,6 +102,8 @@ def test_the_command_line_draws_regret_and_one_shot(tmp_path: Path) -> None:
     for words, match in (
         (("one_shot", a, b), "one at a time, got 2"),
         (("regret", a, "--role", "test"), "belong to the figure one_shot, not to regret"),
+        (("final", a, "--cells", "20"), "belong to the figure one_shot, not to final"),
+        (("final", a, "--seeds", "2"), "belong to the figure one_shot, not to final"),
         (("one_shot", a, "--cells", "1"), "at least 3 cells"),
         (("oneshot", a), "did you mean 'one_shot'"),
     ):

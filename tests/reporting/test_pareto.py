@@ -17,7 +17,7 @@ from nasbench_sim.errors import NotMeasured, RunError, SpecError
 from nasbench_sim.reporting import save_figure
 from nasbench_sim.reporting.pareto import TradeOff, trade_off
 from nasbench_sim.reporting.pareto_figure import median_attainment, plot_pareto
-from nasbench_sim.reporting.pareto_found import check_runs, families, found, measure, share_by_evaluation
+from nasbench_sim.reporting.pareto_found import check_runs, families, found, measure
 from nasbench_sim.runs.record import Run
 from nasbench_sim.tables.table import Table
 from tests.landscapes.test_penalised import priced_table
@@ -189,21 +189,6 @@ def test_accuracies_after_unlike_epochs_are_not_compared() -> None:
     run = trained_run([[cheap, dear], [cheap, dear], [cheap, -1]], [[12, 200], [12, 12], [-1, 0]])
     assert [cheap in cells for cells in found(run, ONE)] == [False, True, True]
     assert dear in found(run, ONE)[0]
-
-
-def test_shares_by_evaluation_are_those_of_the_first_evaluations() -> None:
-    trained = np.random.default_rng(5).integers(0, SPACE.size, (3, 20))
-    trained[1, 12:], trained[2] = -1, -1
-    run = trained_run(trained.tolist())
-    shares = share_by_evaluation(run, ONE)
-    for n in (1, 2, 7, 20):
-        expected = [ONE.share(cells) for cells in found(trained_run(trained[:, :n].tolist()), ONE)]
-        assert np.allclose(shares[:, n - 1], expected, rtol=1e-12)
-    assert (shares[1, 11:] == shares[1, 11]).all() and (shares[2] == 0).all()
-    seen = trade_off(TABLE, "cifar10", [LATENCY], role="valid")
-    assert (np.diff(share_by_evaluation(run, seen), axis=1) >= -1e-12).all()  # what is measured is what was seen
-    with pytest.raises(RunError, match="darts trains no cells one after another"):
-        share_by_evaluation(final_run([1]), ONE)
 
 
 def test_runs_that_differ_in_their_penalty_alone_are_one_family() -> None:

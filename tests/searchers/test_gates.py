@@ -191,7 +191,9 @@ def test_baseline_is_a_running_mean_of_earlier_rewards_and_no_network_gradient_i
         assert (seen.usage.argmax(-1) == cells[:, 0]).all()
 
 
-@pytest.mark.parametrize("relaxation", [BinaryGates(), PolicyGradient(4), GumbelSoftmax(), GumbelHard()], ids=repr)
+@pytest.mark.parametrize(
+    "relaxation", [BinaryGates(), PolicyGradient(4), GumbelSoftmax(), GumbelHard()], ids=lambda r: type(r).__name__
+)
 def test_sampled_paths_compose_with_pruning_and_never_draw_what_is_cut(relaxation: Any) -> None:
     land, seeds = LANDSCAPES["shared"], np.arange(ROWS)
     searcher = gradient_searcher("cut", relaxation=relaxation, update=Adam(lr=0.05), pruning=BPNASRule(delta=0.05))

@@ -110,6 +110,9 @@ def test_beside_the_official_simulator(
     ours = float(evaluation_seconds(nb201_table, dataset, 12)[index])
     assert least < cost / ours - 1 < most
     run = "cifar10-valid" if dataset == "cifar10" else dataset
+    each = []
     for epochs in (12, 200):
         trained = api.get_more_info(index, run, hp=str(epochs), is_random=False)["train-all-time"]
+        each.append(trained / epochs)
         assert float(evaluation_seconds(nb201_table, dataset, epochs)[index]) == pytest.approx(trained, rel=1e-6)
+    assert each[0] == pytest.approx(each[1], rel=1e-12)

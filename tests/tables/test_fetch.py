@@ -105,6 +105,20 @@ def test_a_whole_download(server: Server, tmp_path: Path) -> None:
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
 
+def test_two_downloads_into_one_folder_do_not_meet(server: Server, tmp_path: Path) -> None:
+    """The second is refused while the first is at work, and may come once it has ended."""
+    meeting: list[str] = []
+    fetch(server, tmp_path, progress=lambda *a: meeting or meeting.append(message_of_another(server, tmp_path)))
+    assert "is at work; wait until it has ended" in meeting[0]
+    assert (fetch(server, tmp_path) / "file.bin").read_bytes() == CONTENT
+
+
+def message_of_another(server: Server, folder: Path) -> str:
+    with pytest.raises(TableError) as caught:
+        fetch(server, folder)
+    return str(caught.value)
+
+
 def test_what_is_right_already_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
     fetch(server, tmp_path)
     fetch(server, tmp_path)

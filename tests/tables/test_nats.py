@@ -153,6 +153,9 @@ def test_proxies_and_hardware_costs_beside_the_source_are_added(
     assert "synflow" in table.proxies("cifar10")
     assert table.metric("latency_ms/edgegpu", dataset="cifar100").min() > 0
     assert len(table.sources) == 3
+    assert any("zero-cost proxies exist for the 9,445 cells" in note for note in table.extra["notes"])
+    with pytest.raises(NotMeasured, match="never on cifar100"):
+        table.proxy("synflow", dataset="cifar100")
 
 
 def test_an_incomplete_source_needs_a_word(folder: Path, home: Path) -> None:
@@ -237,7 +240,7 @@ def test_join_puts_columns_beside_those_of_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "args"),
     [
-        ("--join adds the columns of a --csv or --parquet file", ["--from", "."]),
+        ("--join is about the columns of a --csv or --parquet file", ["--from", "."]),
         ("no column is mapped", ["--csv", "x.csv"]),
         ("--unit is missing", ["--csv", "x.csv", "--map", "a=cifar10/b/1/1"]),
         ("--search does not go with --join", ["--csv", "x.csv", "--metric", "a=proxy/a/cifar10", "--search", "a"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from nasbench_sim.errors import NotMeasured
-from nasbench_sim.tables import Key, Table, open_table
+from nasbench_sim.tables import Key, Table, nats_files, open_table
 from nasbench_sim.tables.curves import Curves, open_curves
 from nasbench_sim.tables.nats import LATENCY, import_official
 from nasbench_sim.tables.nats_records import SPLITS
@@ -158,6 +159,15 @@ def test_the_table_equals_nb201(imported: Any, nb201_table: Table) -> None:
             np.testing.assert_allclose(mine, theirs, rtol=1e-6)
     assert table.accuracy[Key("cifar10", "valid", 12, "mean")][0] == pytest.approx((62.712 + 64.016) / 2, abs=1e-3)
     assert table.metrics[LATENCY, "cifar10"][0] == pytest.approx(13.936, abs=1e-3)
+
+
+def test_files_are_far_from_their_bounds(sample: Path) -> None:
+    """A file that fits has a tenth of what is allowed, packed and unpacked; the list of architectures a third."""
+    for path in sample.glob("*.pbz2"):
+        packed = path.read_bytes()
+        assert len(packed) < nats_files.MAX_PACKED / 10
+        most = nats_files.MAX_UNPACKED / (2.5 if path.name.startswith("meta") else 10)
+        assert len(bz2.decompress(packed)) < most
 
 
 def test_accuracies_are_counts_that_float32_keeps(imported: Any) -> None:

@@ -17,27 +17,27 @@ from nasbench_sim.tables.modules import (
 from nasbench_sim.tables.nb101 import read_nb101
 from nasbench_sim.tables.nb101_sources import FULL, ONLY_108
 from tests.tables.tfrecords import (
-    BIG,
     CHAIN,
     FORK,
+    KEY,
     LINE,
+    MODULES,
     good_record,
     metrics,
     numbers,
     one_line,
     record,
     runs_of,
+    small_file,
     write_tfrecord,
 )
 
-MODULES = [LINE, CHAIN, FORK, BIG]
-KEY: dict[str, Any] = {"epochs": 108, "run": "run0", "split": "valid", "when": "final"}
 VALUES = numbers(np.random.default_rng(9))[0]
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return write_tfrecord(tmp_path / "small.tfrecord", runs_of(MODULES, (4, 12, 36, 108))[0])
+    return small_file(tmp_path)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import csv
 import gzip
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,19 +17,12 @@ from nasbench_sim.tables.modules import (
 )
 from nasbench_sim.tables.nb101 import read_nb101
 from nasbench_sim.tables.nb101_csv import number_columns, write_csv
-from tests.tables.tfrecords import BIG, CHAIN, FORK, LINE, one_line, runs_of, write_tfrecord
-
-MODULES = [LINE, CHAIN, FORK, BIG]
-KEY: dict[str, Any] = {"epochs": 108, "run": "run0", "split": "valid", "when": "final"}
+from tests.tables.tfrecords import CHAIN, FORK, MODULES, one_line, runs_of, small_file, write_tfrecord
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> ModuleTable:
-    return read_nb101(write_tfrecord(tmp_path / "small.tfrecord", runs_of(MODULES, (4, 12, 36, 108))[0]))
-
-
-def write(tmp_path: Path, *records: bytes) -> Path:
-    return write_tfrecord(tmp_path / "bad.tfrecord", records)
+    return read_nb101(small_file(tmp_path))
 
 
 def cells(path: Path) -> list[list[str]]:
@@ -52,7 +44,7 @@ def test_csv_there_and_back(table: ModuleTable, tmp_path: Path) -> None:
 
 
 def test_csv_with_runs_that_are_not_there(tmp_path: Path) -> None:
-    table = read_nb101(write(tmp_path, *runs_of([CHAIN])[0], *runs_of([FORK], repeats=1)[0]))
+    table = read_nb101(write_tfrecord(tmp_path / "x.tfrecord", [*runs_of([CHAIN])[0], *runs_of([FORK], repeats=1)[0]]))
     write_csv(table, tmp_path / "x.csv")
     again = read_nb101(tmp_path / "x.csv")
     for array in array_names((108,)):
@@ -80,7 +72,7 @@ def test_csv_with_runs_that_are_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_csv_cells_that_cannot_be(tmp_path: Path, column: str, value: str, why: str) -> None:
-    write_csv(read_nb101(write(tmp_path, *runs_of([CHAIN, FORK])[0])), tmp_path / "x.csv")
+    write_csv(read_nb101(write_tfrecord(tmp_path / "x.tfrecord", runs_of([CHAIN, FORK])[0])), tmp_path / "x.csv")
     rows = cells(tmp_path / "x.csv")
     rows[1][rows[0].index(column)] = value
     with (tmp_path / "x.csv").open("w", newline="") as file:
@@ -90,7 +82,7 @@ def test_csv_cells_that_cannot_be(tmp_path: Path, column: str, value: str, why: 
 
 def test_csv_files_that_cannot_be(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
-    write_csv(read_nb101(write(tmp_path, *runs_of([CHAIN, FORK])[0])), path)
+    write_csv(read_nb101(write_tfrecord(tmp_path / "x.tfrecord", runs_of([CHAIN, FORK])[0])), path)
     rows = cells(path)
 
     def rewritten(change: Callable[[list[list[str]]], list[list[str]]]) -> str:

@@ -23,19 +23,12 @@ from nasbench_sim.tables.modules import (
 )
 from nasbench_sim.tables.nb101 import read_nb101
 from nasbench_sim.tables.tensor_file import TensorFile, write_tensors
-from tests.tables.tfrecords import BIG, CHAIN, FORK, LINE, good_record, one_line, runs_of, write_tfrecord
-
-MODULES = [LINE, CHAIN, FORK, BIG]
-KEY: dict[str, Any] = {"epochs": 108, "run": "run0", "split": "valid", "when": "final"}
+from tests.tables.tfrecords import FORK, KEY, good_record, one_line, small_file, write_tfrecord
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> ModuleTable:
-    return read_nb101(write_tfrecord(tmp_path / "small.tfrecord", runs_of(MODULES, (4, 12, 36, 108))[0]))
-
-
-def write(tmp_path: Path, *records: bytes) -> Path:
-    return write_tfrecord(tmp_path / "bad.tfrecord", records)
+    return read_nb101(small_file(tmp_path))
 
 
 def test_what_is_written_is_read(table: ModuleTable, tmp_path: Path) -> None:
@@ -68,7 +61,7 @@ def test_other_tools_read_the_file(table: ModuleTable, tmp_path: Path) -> None:
 def test_every_damaged_byte_is_found(tmp_path: Path) -> None:
     """Of head, seal and arrays alike: on opening, or when all of it is read."""
     path = tmp_path / "x.safetensors"
-    write_modules(read_nb101(write(tmp_path, good_record(), good_record(FORK))), path)
+    write_modules(read_nb101(write_tfrecord(tmp_path / "x.tfrecord", [good_record(), good_record(FORK)])), path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for at in [*range(0, len(whole), 3), len(whole) - 1]:
@@ -113,7 +106,7 @@ def test_an_array_is_read_when_it_is_asked_for(table: ModuleTable, tmp_path: Pat
     ],
 )
 def test_a_sealed_file_made_by_hand(tmp_path: Path, change: Callable[[dict[str, Any]], Any], why: str) -> None:
-    table = read_nb101(write(tmp_path, good_record(), good_record(FORK)))
+    table = read_nb101(write_tfrecord(tmp_path / "x.tfrecord", [good_record(), good_record(FORK)]))
     arrays = {name: np.array(table._arrays[name]) for name in array_names((108,))}
     facts = {"budgets": [108], "sources": [], "notes": []}
     path = tmp_path / "x.safetensors"

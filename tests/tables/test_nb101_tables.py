@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasbench_sim.errors import NotMeasured, TableError
+from nasbench_sim.errors import NotMeasured, RunError, TableError
 from nasbench_sim.spaces import NB1Shot1, get_space
 from nasbench_sim.spaces.nb101 import prune
+from nasbench_sim.spaces.nb101_batch import rows_of
 from nasbench_sim.tables import catalogue, nb1shot1
 from nasbench_sim.tables.evaluation import evaluation_seconds, fidelities
 from nasbench_sim.tables.fetch import fetch_originals
@@ -190,6 +191,20 @@ def test_other_content_is_not_replaced_unasked(modules: ModuleTable, tmp_path: P
         catalogue.install_nb101(other)
     assert catalogue.install_nb101(other, force=True)
     assert catalogue.open_modules().size == 1
+
+
+def test_where_nb101_is_its_tables_are(modules: ModuleTable, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tables fetch nb101` believes that all is there where nb101 is, so an import that ends early leaves no nb101."""
+
+    def full(*args: Any) -> Any:
+        raise RunError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "_keep", full)
+        with pytest.raises(RunError):
+            catalogue.install_nb101(modules)
+    assert not catalogue.modules_path().exists()
+    assert set(catalogue.install_nb101(modules)) >= {"nb101", "nb1shot1-1"}
 
 
 def test_names_that_are_reserved() -> None:
@@ -378,6 +393,12 @@ def test_the_tables_of_the_sample(
     table = nb1shot1.build(sample, name)
     assert table.extra["notes"][0].startswith(f"{modules:,} of the ")
     assert int(table.measured(**VALID._asdict()).sum()) == architectures
+    space = table.space
+    assert isinstance(space, NB1Shot1)
+    rows = rows_of(space.unique_hashes, sample.hashes)
+    said, ours = sample.params[rows[rows >= 0]], parameters(*modules_of(nb1shot1.class_modules(space)[rows >= 0]))
+    assert int((said != ours).sum()) == (396 if name == "nb1shot1-2" else 0)  # the order of the vertices, by 0.9 %
+    assert np.abs(ours / said - 1).max() < (0.0095 if name == "nb1shot1-2" else 1e-9)
     for split, least in (("valid", valid), ("test", test)):
         runs = [table.accuracy[VALID._replace(split=split, seed=f"run{r}")] for r in range(3)]  # type: ignore[arg-type]
         # in images, of 9,984: the published errors have six digits

@@ -341,3 +341,6 @@ def test_space_1_of_the_real_sample(shared_data: Path, monkeypatch: pytest.Monke
         assert 0.83 < quality["tau"] < 0.89 and 0.3 < quality["tau_best"] < 0.5
         assert quality["r2"] < 0.5 < 0.75 < quality["r2_trained"]
     assert made.extra["completed"]["held_out"]["train_time_s (cifar10)"]["r2"] > 0.98
+    there = made.measured(**made.search_key._asdict())
+    found = made.accuracy[made.search_key]
+    assert found[there].max() - found[~there].max() == pytest.approx(0.14, abs=0.05)  # as the head of `partial` says

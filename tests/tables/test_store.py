@@ -118,47 +118,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, good: bytes, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_files_that_are_no_tables(tmp_path: Path, good: bytes) -> None:
-    assert "is a folder" in message(tmp_path)
-    assert "No such file" in message(tmp_path / "none.h5")
-    path = tmp_path / "a.h5"
-    path.write_bytes(b"")
-    assert "is empty" in message(path)
-    path.write_bytes(b"index,arch\n0,x\n")
-    assert "is not a nasbench-sim table file" in message(path)
-    with h5py.File(path, "w") as file:
-        file["accuracy"] = [1.0]
-    assert "is an HDF5 file, but not a nasbench-sim table" in message(path)
-    path.write_bytes(good[:BLOCK])
-    assert "is truncated" in message(path)
-    path.write_bytes(good[:BLOCK] + b"no HDF5 at all" * 100)
-    reseal(path)
-    assert "not a readable nasbench-sim table file" in message(path)
-
-
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(data=st.data())
-def test_any_flipped_bit_is_noticed(tmp_path: Path, good: bytes, data: st.DataObject) -> None:
-    at = data.draw(
-        st.one_of(st.integers(0, len(good) - 1), st.integers(0, 4096), st.integers(len(good) - 4096, len(good) - 1))
-    )
-    damaged = bytearray(good)
-    damaged[at] ^= 1 << data.draw(st.integers(0, 7))
-    path = tmp_path / "damaged.h5"
-    path.write_bytes(damaged)
-    message(path)
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(data=st.data())
-def test_any_truncation_is_noticed(tmp_path: Path, good: bytes, data: st.DataObject) -> None:
-    path = tmp_path / "short.h5"
-    path.write_bytes(good[: data.draw(st.integers(0, len(good) - 1))])
-    message(path)
-    path.write_bytes(good + data.draw(st.binary(min_size=1, max_size=9)))
-    assert "truncated or padded" in message(path)
-
-
 @settings(
     max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, derandomize=True
 )
@@ -197,37 +156,6 @@ def _set(name: str, index: Any, value: Any) -> Callable[[h5py.File], None]:
     return edit
 
 
-def _link(name: str, link: Any) -> Callable[[h5py.File], None]:
-    def edit(file: h5py.File) -> None:
-        del file[name]
-        file[name] = link
-
-    return edit
-
-
-def _virtual(file: h5py.File) -> None:
-    shape = file["accuracy"].shape
-    del file["accuracy"]
-    layout = h5py.VirtualLayout(shape=shape, dtype="<f4")
-    layout[...] = h5py.VirtualSource(".", "measured", shape=shape)
-    file.create_virtual_dataset("accuracy", layout)
-
-
-def _external(file: h5py.File) -> None:
-    shape = file["accuracy"].shape
-    del file["accuracy"]
-    file.create_dataset("accuracy", shape=shape, dtype="<f4", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
-
-
-def _group(file: h5py.File) -> None:
-    del file["accuracy"]
-    file.create_group("accuracy")
-
-
-def _attribute(file: h5py.File) -> None:
-    file["accuracy"].attrs["note"] = "x"
-
-
 def _root_attribute(file: h5py.File) -> None:
     file.attrs["note"] = "x"
 
@@ -247,37 +175,19 @@ def _spaced_manifest(file: h5py.File) -> None:
 
 
 A = np.zeros((3, 15_625), dtype="<f4")
-PLAIN_EXPECTED = "one chunk with fletcher32 and nothing else"
 
 
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (_link("accuracy", h5py.SoftLink("/measured")), "accuracy is not a plain dataset"),
-        (_link("accuracy", h5py.ExternalLink("other.h5", "/accuracy")), "accuracy is not a plain dataset"),
-        (_link("manifest", h5py.SoftLink("/measured")), "manifest is not a plain dataset"),
-        (_link("manifest", h5py.ExternalLink("other.h5", "/m")), "manifest is not a plain dataset"),
-        (_virtual, PLAIN_EXPECTED),
-        (_external, PLAIN_EXPECTED),
-        (_group, "not a plain dataset"),
-        (_attribute, PLAIN_EXPECTED),
         (_root_attribute, "holds"),
         (lambda f: f.create_dataset("more", data=[1]), "holds accuracy, manifest, measured, metrics, more"),
         (lambda f: f.__delitem__("measured"), "a table holds"),
         (lambda f: f.__delitem__("metrics"), "a table holds"),
         (lambda f: f.__delitem__("manifest"), "has no manifest"),
-        (_replace("accuracy", None, compression="gzip"), PLAIN_EXPECTED),
-        (_replace("accuracy", None, compression="lzf"), PLAIN_EXPECTED),
-        (_replace("accuracy", None, shuffle=True), PLAIN_EXPECTED),
-        (_replace("accuracy", None, fletcher32=False), PLAIN_EXPECTED),
-        (_replace("accuracy", None, chunks=(1, 15_625)), PLAIN_EXPECTED),
-        (_replace("accuracy", None, chunks=None, fletcher32=False), PLAIN_EXPECTED),
-        (_replace("accuracy", None, maxshape=(None, 15_625)), PLAIN_EXPECTED),
         (_replace("accuracy", A.astype("<f8")), "accuracy should be <f4"),
-        (_replace("accuracy", A.astype(">f4")), "accuracy should be <f4"),
         (_replace("accuracy", A[:2]), "accuracy should be <f4"),
         (_replace("accuracy", A[:, :-1]), "accuracy should be <f4"),
-        (_replace("accuracy", A[..., None]), "accuracy should be <f4"),
         (_replace("measured", A), "measured should be"),
         (_set("measured", (0, 0), 0), "disagrees with the numbers"),
         (_set("measured", (0, 0), 2), "disagrees with the numbers"),

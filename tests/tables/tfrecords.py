@@ -24,6 +24,8 @@ FORK: Module = (
 )
 BIG: Module = parse_module("7:110100100001100100101:i3pp31o")
 LINE: Module = (np.array([[0, 1], [0, 0]], dtype=np.int8), ("input", "output"))
+MODULES = [LINE, CHAIN, FORK, BIG]
+KEY: dict[str, Any] = {"epochs": 108, "run": "run0", "split": "valid", "when": "final"}
 
 
 def varint(value: int) -> bytes:
@@ -101,6 +103,11 @@ def runs_of(
         said[names[m], epochs, run] = values
         out.append(record(names[m], epochs, modules[m], metrics(values, 1_000_000 * (m + 1))))
     return out, said
+
+
+def small_file(folder: Path) -> Path:
+    """A file of `MODULES`, four budgets, three runs."""
+    return write_tfrecord(folder / "small.tfrecord", runs_of(MODULES, (4, 12, 36, 108))[0])
 
 
 def good_record(module: Module = CHAIN, params: int = 5, epochs: int = 108) -> bytes:

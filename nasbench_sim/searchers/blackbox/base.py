@@ -15,22 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
-from nasbench_sim.searchers.base import Slots, rows
+from nasbench_sim.searchers.base import Slots
 from nasbench_sim.searchers.blackbox.cells import draw
-from nasbench_sim.searchers.blackbox.problem import Cost, Problem, make_problem
+from nasbench_sim.searchers.blackbox.problem import Problem
 from nasbench_sim.spaces import Space
 
 __all__ = [
     "BlackBox",
-    "Cost",
     "History",
     "Method",
     "Noise",
     "Problem",
     "Slots",
     "at_least_two",
-    "make_problem",
-    "rows",
     "stream_seed",
     "uniform_cells",
 ]
@@ -91,10 +88,6 @@ class History(NamedTuple):
 class Noise(Protocol):
     """The seeds' noise, as `nasbench_sim.streams.Streams` gives it: addressed by purpose and step, float32."""
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds, one a row."""
-
     def normal(self, purpose: str, step: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal draws `[S, *shape]`."""
 
@@ -108,14 +101,6 @@ class BlackBox(Protocol):
     @property
     def name(self) -> str:
         """Registry name."""
-
-    @property
-    def family(self) -> str:
-        """`black-box` or `multi-objective`."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """What the problem must offer beside an accuracy and a cost: `fidelities` (at least two)."""
 
     def levels(self, problem: Problem) -> tuple[int, ...]:
         """Fidelities (indices, ascending) that it trains at; raises `SpecError` where the problem does not fit it."""
@@ -131,21 +116,16 @@ class BlackBox(Protocol):
         `history` has exactly n columns, all made. The answer to evaluation n is in the history of the next call.
         """
 
-    def incumbent(self, problem: Problem, history: History) -> Array:
-        """Number `[S]` of the evaluation whose cell the search would return now, -1 where nothing was made."""
-
     def outcome(self, problem: Problem, history: History) -> Mapping[str, Array]:
         """Further arrays `[S, ...]` for the record's `final_state`, by name; none for most methods."""
 
 
 class Method:
-    """What most black-box methods share: one fidelity, no memory beside the history, the best cell is the incumbent.
+    """What most black-box methods share: one fidelity, no memory beside the history.
 
     `epochs`: the fidelity to train at, None for the cheapest one that the problem has (12 on nb201, as published).
     """
 
-    family: str = "black-box"
-    requires: frozenset[str] = frozenset()
     name: str
     epochs: int | None = None
 
@@ -156,10 +136,6 @@ class Method:
     def init(self, space: Space, seeds: Array) -> Slots:
         """Nothing beside the history."""
         return {}
-
-    def incumbent(self, problem: Problem, history: History) -> Array:
-        """Best validation value at the highest fidelity evaluated so far; ties: the first."""
-        return history.incumbent()
 
     def outcome(self, problem: Problem, history: History) -> Mapping[str, Array]:
         """Nothing further."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
-from nasbench_sim.searchers.blackbox.base import History, Noise, Problem, at_least_two, stream_seed, uniform_cells
-from nasbench_sim.searchers.blackbox.halving import Bracket, Brackets, check_eta, hyperband_brackets
+from nasbench_sim.searchers.blackbox.base import History, Noise, Problem, stream_seed, uniform_cells
+from nasbench_sim.searchers.blackbox.halving import Hyperband
 from nasbench_sim.searchers.blackbox.optional import need
 from nasbench_sim.searchers.blackbox.tpe import suggest
 
@@ -18,22 +18,21 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class BOHB(Brackets):
-    """Falkner et al. 2018: new cells come from a joint TPE on the results at the highest fidelity that has enough.
+class BOHB(Hyperband):
+    """Falkner et al. 2018: Hyperband with new cells from a joint TPE on the results at the highest usable fidelity.
 
-    Enough are `min_points` + 2 evaluations (None: min_points = D + 1, the paper's d + 1). With probability
+    Usable is one that has `min_points` + 2 evaluations (None: min_points = D + 1, the paper's d + 1). With probability
     `random_fraction`, and while no fidelity has enough, a cell is uniform. `samples`: draws from the good density of
-    which the one with the best ratio is trained. Promotion is Hyperband's.
+    which the one with the best ratio is trained.
     """
 
-    eta: int = 3
     samples: int = 4
     random_fraction: float = 0.0
     min_points: int | None = None
     name: str = "bohb"
 
     def __post_init__(self) -> None:
-        check_eta(self.eta)
+        super().__post_init__()
         if self.samples < 1:
             raise SpecError(f"samples is at least 1, got {self.samples}")
         if not 0 <= self.random_fraction <= 1:
@@ -41,11 +40,6 @@ class BOHB(Brackets):
         if self.min_points is not None and self.min_points < 1:
             raise SpecError(f"min_points is at least 1, got {self.min_points}")
         need("optuna", self.name)
-
-    def brackets(self, problem: Problem) -> list[Bracket]:
-        """Those of Hyperband."""
-        at_least_two(problem, self.name)
-        return hyperband_brackets([e for e in problem.fidelities if isinstance(e, int)], self.eta)
 
     def fresh(self, problem: Problem, history: History, streams: Noise, n: int) -> Array:
         """New cells `[S, D]`: the model's where there is one, else uniform."""

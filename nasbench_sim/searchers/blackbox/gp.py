@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -51,6 +51,9 @@ class GaussianProcess(Method):
         for what in ("initial", "refit", "parents", "random"):
             if getattr(self, what) < 1:
                 raise SpecError(f"{what} is at least 1, got {getattr(self, what)}")
+        idle = [f.name for f in fields(self) if f.name in ("parents", "random") and getattr(self, f.name) != f.default]
+        if self.candidates == "all" and idle:
+            raise SpecError(f"{self.name} with all cells as candidates has no {', '.join(idle)}; leave that out")
         need("sklearn.gaussian_process", self.name)
 
     def levels(self, problem: Problem) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -60,19 +61,17 @@ def turn(brackets: Sequence[Bracket], n: int) -> Turn:
     raise AssertionError("an evaluation lies in one of the brackets")
 
 
-class Brackets(Method):
+class Brackets(Method, ABC):
     """A method that runs brackets: new cells in each first rung, the best of a rung in the next one."""
-
-    requires: frozenset[str] = frozenset({"fidelities"})
 
     def levels(self, problem: Problem) -> tuple[int, ...]:
         """All fidelities; raises `SpecError` where there is only one."""
         self.brackets(problem)
         return at_least_two(problem, self.name)
 
+    @abstractmethod
     def brackets(self, problem: Problem) -> list[Bracket]:
-        """The brackets of one round."""
-        raise NotImplementedError
+        """The brackets of one round; raises `SpecError` where the problem does not fit them."""
 
     def fresh(self, problem: Problem, history: History, streams: Noise, n: int) -> Array:
         """New cells `[S, D]` for the first rung of a bracket: uniform."""

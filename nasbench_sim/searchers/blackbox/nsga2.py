@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.penalised import checked_cost
 from nasbench_sim.searchers.blackbox.base import History, Method, Noise, Slots, stream_seed
 from nasbench_sim.searchers.blackbox.cells import codes
+from nasbench_sim.searchers.blackbox.optional import INSTALL, need
 from nasbench_sim.searchers.blackbox.problem import Problem
 from nasbench_sim.spaces import Space
 
@@ -38,19 +39,14 @@ def need_pymoo(what: str) -> None:
 
     It did up to 0.6.1.5, so that searches would depend on what ran before them.
     """
-    install = "pip install 'nasbench-sim[blackbox]'"
-    try:
-        have = version("pymoo")
-    except PackageNotFoundError as error:
-        raise SpecError(f"{what} needs pymoo, which is not installed: {install}") from error
+    need("pymoo", what)
+    have = version("pymoo")
     if tuple(int(part) for part in have.split(".")[:3] if part.isdecimal()) < (0, 6, 2):
-        raise SpecError(f"{what} needs pymoo 0.6.2 or later, and {have} is installed: {install}")
+        raise SpecError(f"{what} needs pymoo 0.6.2 or later, and {have} is installed; {INSTALL}")
 
 
 def non_dominated(objectives: Array) -> npt.NDArray[np.bool_]:
     """bool `[N]`: which rows of minimised `objectives[N, M]` no other row dominates; of equal rows all are kept.
-
-    15,625 rows take 3 ms.
 
     >>> non_dominated(np.array([[1.0, 4.0], [2.0, 2.0], [2.0, 3.0], [3.0, 1.0]])).tolist()
     [True, True, False, True]
@@ -78,7 +74,6 @@ class NSGA2(Method):
     crossover: float = 0.9
     mutation: float | None = None
     name: str = "nsga2"
-    family: str = "multi-objective"
 
     def __post_init__(self) -> None:
         need_pymoo(self.name)
@@ -194,7 +189,7 @@ class _Breeder:
         return kept.get("number").astype(np.int64), self._filled(children.get("X"), random)
 
     def _filled(self, cells: Array, random: np.random.Generator) -> npt.NDArray[np.int8]:
-        """Exactly P different cells `[P, D]`: pymoo drops repeats, which leaves 1 % of the first 20 cells short."""
+        """Exactly P different cells `[P, D]`: pymoo drops repeats (among 20 uniform cells of 15,625: p = 1.2 %)."""
         out = np.asarray(cells, dtype=np.int8).reshape(-1, self.space.D)
         while len(out) < self.algorithm.pop_size:
             new = random.integers(0, self.space.counts, (1, self.space.D)).astype(np.int8)

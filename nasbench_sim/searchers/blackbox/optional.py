@@ -7,6 +7,8 @@ from types import ModuleType
 
 from nasbench_sim.errors import SpecError
 
+INSTALL = "pip install 'nasbench-sim[blackbox]'"
+
 
 def need(module: str, method: str) -> ModuleType:
     """The module, imported; raises `SpecError` naming the extra that brings it.
@@ -21,6 +23,4 @@ def need(module: str, method: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise SpecError(
-            f"{method} needs {package}, which is not installed; pip install 'nasbench-sim[blackbox]'"
-        ) from error
+        raise SpecError(f"{method} needs {package}, which is not installed; {INSTALL}") from error

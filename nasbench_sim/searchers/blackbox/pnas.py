@@ -101,7 +101,11 @@ class ProgressiveSearch(Method):
         order = np.random.default_rng(seed).permutation(len(y))
         for member, left_out in enumerate(np.array_split(order, self.members)):
             keep = np.setdiff1d(order, left_out) if self.members > 1 and len(y) >= self.members else np.sort(order)
-            total += self._model(seed + member).fit(x[keep], y[keep]).predict(wanted)
+            model = self._model(seed + member)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # one of an ensemble may stop at its number of iterations
+                model.fit(x[keep], y[keep])
+            total += model.predict(wanted)
         return total / self.members
 
     def _model(self, seed: int) -> Any:
@@ -109,19 +113,7 @@ class ProgressiveSearch(Method):
             return need("sklearn.linear_model", self.name).Ridge(alpha=1.0)
         network = need("sklearn.neural_network", self.name).MLPRegressor
         sizes = {"hidden_layer_sizes": (30,), "solver": "lbfgs", "alpha": 1.0, "max_iter": 200}
-        return _Quiet(network(**sizes, random_state=seed % 2**32))
-
-
-class _Quiet:
-    """A network whose fit may stop at its number of iterations without a warning: it is one of an ensemble."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def fit(self, x: Array, y: Array) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return self._model.fit(x, y)
+        return network(**sizes, random_state=seed % 2**32)
 
 
 def features(space: Space, archs: Array) -> npt.NDArray[np.float64]:

@@ -34,7 +34,6 @@ class Problem:
     fidelities: training epochs `[F]`, ascending; ("unstated",) where the table does not state them.
     seconds: simulated seconds of one evaluation, float32 `[F, A]`; all 1 where `cost` is "evaluations".
     value: validation accuracy in percent, float32 `[F, A]`, of the table's search split and seed.
-    full: index of the fidelity of the table's search key, the one that is reported; the last one where it is left out.
     table, dataset, split: where the numbers came from, for messages.
     cost: the unit of `seconds`.
     metrics: (name -> float32 `[A]`) costs of the network itself on this data set, as the table holds them; NaN where
@@ -45,7 +44,6 @@ class Problem:
     fidelities: tuple[Epochs, ...]
     seconds: FloatArray
     value: FloatArray
-    full: int
     table: str
     dataset: str
     split: str
@@ -116,7 +114,6 @@ def make_problem(
         fidelities=levels,
         seconds=seconds,
         value=value,
-        full=levels.index(key.epochs) if key.epochs in levels else len(levels) - 1,
         table=table.name,
         dataset=dataset,
         split=key.split,

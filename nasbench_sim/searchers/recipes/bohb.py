@@ -27,4 +27,4 @@ from nasbench_sim.searchers.registry import register
 )
 def bohb(*, eta: int = 3, samples: int = 4, random_fraction: float = 0.0, min_points: int | None = None) -> BlackBox:
     """Hyperband whose new cells come from a density model of the best results so far."""
-    return BOHB(eta, samples, random_fraction, min_points)
+    return BOHB(eta, samples=samples, random_fraction=random_fraction, min_points=min_points)

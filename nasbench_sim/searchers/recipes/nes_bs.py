@@ -32,7 +32,7 @@ from nasbench_sim.searchers.registry import register
         "rounds: 10 sampled sets of which the best on validation is kept, as a public re-implementation does (code of "
         "Bayesian Quadrature for Neural Ensemble Search, TMLR 2023)",
     ),
-    test_params={"size": 2, "rounds": 2, "steps": 20},
+    test_params={"size": 2, "mode": "svgd", "rounds": 2, "steps": 20},
 )
 def nes_bs(
     *,
