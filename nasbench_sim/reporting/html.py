@@ -83,8 +83,12 @@ def command_line(run: Run, width: int | None = None) -> str:
     One line, or lines of about `width` characters that end in a backslash. Parameters that are not words are JSON.
     """
     spec = run.spec
-    parts = [["nasbench-sim", "search", spec.method], ["--table", spec.table], ["--dataset", spec.dataset]]
-    parts += [["--landscape", spec.landscape], ["--seeds", _seeds(spec.seeds)], ["--epochs", str(spec.epochs)]]
+    if spec.landscape == "supernet":  # trained by the other package, whose table is the network itself
+        parts = [["gpu-validation", "search", spec.method], ["--data", spec.dataset]]
+    else:
+        parts = [["nasbench-sim", "search", spec.method], ["--table", spec.table], ["--dataset", spec.dataset]]
+        parts += [["--landscape", spec.landscape]]
+    parts += [["--seeds", _seeds(spec.seeds)], ["--epochs", str(spec.epochs)]]
     parts += [["--steps-per-epoch", str(spec.steps_per_epoch)], ["--dtype", spec.dtype]]
     parts += [["--budget", repr(spec.budget)]] if spec.budget is not None else []
     named = (("--set", spec.params), ("--landscape-set", spec.landscape_params), ("--penalty", spec.penalty))
