@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from gpu_validation.contracts import Active
 from gpu_validation.data import Dataset, batch, batches
 from gpu_validation.flat import FlatNetwork
-from gpu_validation.hessian import hessian
+from gpu_validation.hessian import hessian, hessian_vector
 from gpu_validation.parallel import Group
 from gpu_validation.second_order import total_gradient
 from gpu_validation.settings import SupernetSettings
@@ -91,8 +91,8 @@ class SupernetLandscape:
 
     @property
     def offers(self) -> frozenset[str]:
-        """Shared weights that learn."""
-        return frozenset({"weights"})
+        """Shared weights that learn, and products with the Hessian."""
+        return frozenset({"weights", "hessian-vector"})
 
     def _module(self, backend: str, seed: int) -> nn.Module:
         module = self._make(backend, torch.Generator().manual_seed(seed)).to(self.device, self.number)
@@ -119,7 +119,7 @@ class SupernetLandscape:
 
     def gates(self, theta: Array) -> Tensor:
         """`theta[..., D, K]` on the device."""
-        return torch.from_numpy(np.ascontiguousarray(theta)).to(self.device, self.number)
+        return torch.tensor(np.asarray(theta), device=self.device, dtype=self.number)  # a copy: theta may be read-only
 
     def active(self, theta: Array) -> Active | None:
         """Options that need to be run at these gates; None: all."""
@@ -205,26 +205,43 @@ class SupernetLandscape:
         return float(self.group.sum(value.detach())), self.group.sum(slope).cpu().numpy()
 
     def gradient(self, state: LandscapeState | None, theta: Array) -> Array:
-        """Gradient `[S, D, K]` on the fixed images of the curvature, not augmented."""
+        """Gradient `[S, D, K]` on the fixed images of the curvature, not augmented; NaN where none is due."""
         state = _needed(state)
-        out = np.empty(theta.shape, dtype=self.dtype)
-        for s in range(len(theta)):
+        out = np.full(theta.shape, np.nan, dtype=self.dtype)
+        for s in self._curved(state):
             row = self.row(state, s)
             gates = self.gates(theta[s]).requires_grad_()
             value = self._fixed_loss(row)(self.exact.views(row.weights), gates)
-            out[s] = torch.autograd.grad(value, gates)[0].cpu().numpy()
-        return out * self.space.mask
+            out[s] = torch.autograd.grad(value, gates)[0].cpu().numpy() * self.space.mask
+        return out
 
     def hessian(self, state: LandscapeState | None, theta: Array) -> Array:
         """Hessian `[S, D*K, D*K]` in theta on the same images, one product with a unit vector an option."""
         state = _needed(state)
         n = self.space.D * self.space.K
-        out = np.empty((len(theta), n, n), dtype=self.dtype)
-        for s in range(len(theta)):
-            row = self.row(state, s)
-            at, tensors = self._fixed_loss(row), self.exact.views(row.weights)
-            out[s] = hessian(lambda g, at=at, t=tensors: at(t, g), self.gates(theta[s])).cpu().numpy()  # type: ignore[misc]
+        out = np.full((len(theta), n, n), np.nan, dtype=self.dtype)
+        used = torch.from_numpy((self.space.mask & ~self.space.none).reshape(-1))
+        for s in self._curved(state):
+            out[s] = hessian(self._curve(state, s), self.gates(theta[s]), used).cpu().numpy()
         return out
+
+    def hessian_vector(self, state: LandscapeState | None, theta: Array, v: Array, s: int) -> Array:
+        """Hessian of seed number `s` at `theta[S, D, K]` times `v[D, K]`, `[D, K]`."""
+        state = _needed(state)
+        if s not in self._curved(state):
+            return np.full(v.shape, np.nan, dtype=self.dtype)
+        return hessian_vector(self._curve(state, s), self.gates(theta[s]), self.gates(v)).cpu().numpy()
+
+    def _curved(self, state: LandscapeState) -> list[int]:
+        """Seeds whose curvature is due: every `curvature` epochs, and with weights that are not broken."""
+        every, per_epoch = self.settings.curvature, state.horizon.steps_per_epoch
+        epochs = state.step // per_epoch
+        return [s for s, e in enumerate(epochs) if every and e % every == 0 and state.extra["broken"][s] < 0]
+
+    def _curve(self, state: LandscapeState, s: int) -> Callable[[Tensor], Tensor]:
+        row = self.row(state, s)
+        at, tensors = self._fixed_loss(row), self.exact.views(row.weights)
+        return lambda gates: at(tensors, gates)
 
     def _fixed_loss(self, row: _Row) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
         x, y = next(iter(batches(self.dataset, "valid", self.settings.hessian_batch)))

@@ -23,9 +23,10 @@ class SupernetSettings(BaseModel):
     `weight_decay`, `clip` (norm of the gradient, None: not at all), `augment`: the weight step (FACTS A.3). `order`,
     `second_order`: see `GradientSearcher` and `second_order`. `eval_images`: how many images of a split an evaluation
     looks at, in batches of `eval_batch`; `recalibration`: training batches from which running statistics are made anew
-    before an evaluation. `hessian_batch`: validation images that the curvature is taken on. `precision` other than
-    float32 and float64 is autocast on float32 weights. `channels_last`, `compiled`: how it is computed; `static`: run
-    every option whatever the gates, so that a compiled graph is made once (single paths then cost what a mixture does).
+    before an evaluation. The curvature is taken on `hessian_batch` validation images every `curvature` epochs (0:
+    never). `precision` other than float32 and float64 is autocast on float32 weights. `channels_last`, `compiled`: how
+    it is computed; `static`: run every option whatever the gates, so that a compiled graph is made once (single paths
+    then cost what a mixture does).
 
     >>> SupernetSettings(channels=4, cells=1).batch
     64
@@ -53,6 +54,7 @@ class SupernetSettings(BaseModel):
     eval_batch: int = Field(default=512, ge=2, le=65536)
     recalibration: int = Field(default=8, ge=1)
     hessian_batch: int = Field(default=64, ge=2)
+    curvature: int = Field(default=1, ge=0)
     precision: Precision = "float32"
     channels_last: bool = False
     compiled: bool = False

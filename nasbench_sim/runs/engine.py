@@ -145,8 +145,7 @@ class Batch:
         space = self.judge.space
         archs = self.searcher.derive(state, self.landscape, shared)
         ended = self.searcher.finished(state)
-        hessian = self.searcher.hessian(state, self.landscape, shared)
-        eigenvalue = None if hessian is None else np.abs(np.linalg.eigvalsh(hessian)).max(axis=1)
+        eigenvalue = self.searcher.curvature(state, self.landscape, shared)
         after = self.searcher.end_epoch(state, epoch, archs, eigenvalue)
         if after is not state:
             archs = self.searcher.derive(after, self.landscape, shared)

@@ -140,6 +140,9 @@ class Searcher(Protocol):
     def hessian(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
         """Hessian `[S, D*K, D*K]` of the noise-free loss in alpha, or None where the method has no alpha."""
 
+    def curvature(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
+        """Its dominant eigenvalue max |lambda| `[S]`, NaN where there is none to be had."""
+
 
 def rows(tree: Any, index: Any) -> Any:
     """The rows `index` of every array of a (nested) tuple, NamedTuple or mapping of arrays."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.base import Landscape, LandscapeState, StreamCache
 from nasbench_sim.landscapes.blind import Blind
 from nasbench_sim.searchers.base import Estimate, Info, State, View
+from nasbench_sim.searchers.curvature import FEW, Products, dominant, dominant_eigenvalue
 from nasbench_sim.searchers.pruning import NoPruning, Pruning
 from nasbench_sim.searchers.regularisers import Regulariser
 from nasbench_sim.searchers.relaxations import Relaxation
@@ -204,6 +205,32 @@ class GradientSearcher:
         rows = np.arange(d)
         full[:, rows, rows] += (grad[..., None, None] * second).sum(axis=2)
         return np.asarray(full.transpose(0, 1, 3, 2, 4).reshape(s, d * k, d * k))
+
+    def curvature(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
+        """Dominant eigenvalue `[S]` of that Hessian; by Lanczos where the landscape has products and many options.
+
+        H v = J^T H_theta (J v) + sum_k (dL/dtheta_k) (d^2 theta_k / dalpha^2) v.
+        """
+        n = state.alpha.shape[1] * state.alpha.shape[2]
+        if "hessian-vector" not in landscape.offers or n <= FEW:
+            full = self.hessian(state, landscape, shared)
+            return None if full is None else dominant(full)
+        theta, first, second = self.relaxation.link.jets(state.alpha, state.mask)
+        at = theta.astype(landscape.dtype)
+        bend = (landscape.gradient(shared, at).astype(np.float64)[..., None, None] * second).sum(axis=2)
+        products = cast(Products, landscape)
+
+        def of(s: int) -> float:
+            def product(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+                rows = v.reshape(state.alpha.shape[1:])
+                ahead = np.einsum("dki,di->dk", first[s], rows).astype(landscape.dtype)
+                back = products.hessian_vector(shared, at, ahead, s).astype(np.float64)
+                out = np.einsum("dki,dk->di", first[s], back) + np.einsum("dij,dj->di", bend[s], rows)
+                return np.asarray(out.reshape(-1))
+
+            return dominant_eigenvalue(product, n) if np.isfinite(bend[s]).all() else float("nan")
+
+        return np.array([of(s) for s in range(len(state.alpha))])
 
 
 def gradient_searcher(

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gpu_validation.flat import FlatNetwork, gradient
-from gpu_validation.hessian import dominant_eigenvalue, hessian, hessian_vector
+from gpu_validation.hessian import hessian, hessian_vector
 from gpu_validation.second_order import RADIUS, SecondOrder, total_gradient
 from nasbench_sim.errors import SpecError
+from nasbench_sim.searchers.curvature import dominant, dominant_eigenvalue
 
 WAYS = get_args(SecondOrder)
 
@@ -179,5 +180,7 @@ def test_no_curvature_and_no_numbers() -> None:
     line = torch.ones(2, dtype=torch.float64)
     assert not hessian(lambda x: (line * x).sum(), line).any()
     assert not hessian_vector(lambda x: (line * x).sum(), line, line).any()
-    with pytest.raises(SpecError, match="at least 1 number"):
+    with pytest.raises(ValueError, match="at least 1 number"):
         dominant_eigenvalue(lambda v: v, 0)
+    assert dominant_eigenvalue(lambda v: 0 * v, 9) == 0
+    assert np.isnan(dominant_eigenvalue(lambda v: np.nan * v, 9)) and np.isnan(dominant(np.full((1, 2, 2), np.nan))[0])
