@@ -108,7 +108,7 @@ def test_a_diverged_search_is_kept_and_named(monkeypatch: pytest.MonkeyPatch) ->
 
     def spoiled(seeds: Any, horizon: Any) -> Any:
         state = fresh(seeds, horizon)
-        state.extra["weights"].tensor[0] *= 1e30
+        state.extra["weights"].tensor[0] *= float("nan")
         return state
 
     monkeypatch.setattr(asked.landscape, "init", spoiled)
