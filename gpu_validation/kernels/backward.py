@@ -39,19 +39,18 @@ from gpu_validation.kernels.tiles import (
 
 @triton.jit
 def _product(
-    total, grad, z, row, stride, on, mean, rstd, first, lanes, channels, mask, C: tl.constexpr, ACC: tl.constexpr
+    total, grad, z, row, stride, on, mean, first, lanes, channels, mask, C: tl.constexpr, ACC: tl.constexpr
 ):
-    """total + grad zhat."""
+    """total + grad (z - mean); rstd is the sum's to multiply: it would take 8 registers a convolution here."""
     value = load_tile(z, first, lanes, channels, stride, only(mask, on), ACC)
-    middle, scale = load_row(mean, row, channels, C, on, ACC), load_row(rstd, row, channels, C, on, ACC)
-    return total + grad * ((value - middle[None, :]) * scale[None, :])
+    return total + grad * (value - load_row(mean, row, channels, C, on, ACC)[None, :])
 
 
 @triton.jit
-def _store_sum(partial, number, program, programs, channels, total, C: tl.constexpr):
-    """Sum over the pixels of a tile of sums -> `partial[number, program]`."""
+def _store_sum(partial, number, program, programs, channels, total, scale, C: tl.constexpr):
+    """scale times the sum over the pixels of a tile of sums -> `partial[number, program]`."""
     where = partial + (number * programs + program).to(tl.int64) * C + channels
-    tl.store(where, tl.sum(total, 0), mask=channels < C)
+    tl.store(where, tl.sum(total, 0) * scale, mask=channels < C)
 
 
 @triton.jit(do_not_specialize=["layout", "on", "pixels", "tiles"])
@@ -71,25 +70,25 @@ def sums_kernel(
         d = load_tile(grad, first, lanes, channels, C, mask, ACC)
         plain += d
         n0, n1 = nibble(layout, 0) * C, nibble(layout, 1) * C
-        s0 = _product(s0, d, a0, 0, n0, bit(on, 1), mean, rstd, first, lanes, channels, mask, C, ACC)
-        s1 = _product(s1, d, b0, 1, n1, bit(on, 2), mean, rstd, first, lanes, channels, mask, C, ACC)
+        s0 = _product(s0, d, a0, 0, n0, bit(on, 1), mean, first, lanes, channels, mask, C, ACC)
+        s1 = _product(s1, d, b0, 1, n1, bit(on, 2), mean, first, lanes, channels, mask, C, ACC)
         if SOURCES > 1:
             n0, n1 = nibble(layout, 2) * C, nibble(layout, 3) * C
-            s2 = _product(s2, d, a1, 2, n0, bit(on, 5), mean, rstd, first, lanes, channels, mask, C, ACC)
-            s3 = _product(s3, d, b1, 3, n1, bit(on, 6), mean, rstd, first, lanes, channels, mask, C, ACC)
+            s2 = _product(s2, d, a1, 2, n0, bit(on, 5), mean, first, lanes, channels, mask, C, ACC)
+            s3 = _product(s3, d, b1, 3, n1, bit(on, 6), mean, first, lanes, channels, mask, C, ACC)
         if SOURCES > 2:
             n0, n1 = nibble(layout, 4) * C, nibble(layout, 5) * C
-            s4 = _product(s4, d, a2, 4, n0, bit(on, 9), mean, rstd, first, lanes, channels, mask, C, ACC)
-            s5 = _product(s5, d, b2, 5, n1, bit(on, 10), mean, rstd, first, lanes, channels, mask, C, ACC)
-    _store_sum(partial, 0, program, programs, channels, plain, C)
-    _store_sum(partial, 1, program, programs, channels, s0, C)
-    _store_sum(partial, 2, program, programs, channels, s1, C)
+            s4 = _product(s4, d, a2, 4, n0, bit(on, 9), mean, first, lanes, channels, mask, C, ACC)
+            s5 = _product(s5, d, b2, 5, n1, bit(on, 10), mean, first, lanes, channels, mask, C, ACC)
+    _store_sum(partial, 0, program, programs, channels, plain, 1.0, C)
+    _store_sum(partial, 1, program, programs, channels, s0, load_row(rstd, 0, channels, C, bit(on, 1), ACC), C)
+    _store_sum(partial, 2, program, programs, channels, s1, load_row(rstd, 1, channels, C, bit(on, 2), ACC), C)
     if SOURCES > 1:
-        _store_sum(partial, 3, program, programs, channels, s2, C)
-        _store_sum(partial, 4, program, programs, channels, s3, C)
+        _store_sum(partial, 3, program, programs, channels, s2, load_row(rstd, 2, channels, C, bit(on, 5), ACC), C)
+        _store_sum(partial, 4, program, programs, channels, s3, load_row(rstd, 3, channels, C, bit(on, 6), ACC), C)
     if SOURCES > 2:
-        _store_sum(partial, 5, program, programs, channels, s4, C)
-        _store_sum(partial, 6, program, programs, channels, s5, C)
+        _store_sum(partial, 5, program, programs, channels, s4, load_row(rstd, 4, channels, C, bit(on, 9), ACC), C)
+        _store_sum(partial, 6, program, programs, channels, s5, load_row(rstd, 5, channels, C, bit(on, 10), ACC), C)
 
 
 @triton.jit

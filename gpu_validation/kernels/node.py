@@ -80,7 +80,7 @@ def node_kernel(
     pool0, pool1, pool2 = bit(on, 3), bit(on, 7), bit(on, 11)
     pool = load_gate(gates, EDGE, 4, pool0, ACC)
     total = tl.zeros([BLOCK_P, BLOCK_C], ACC)
-    for DH in tl.static_range(-1, 2):
+    for DH in range(-1, 2):  # not unrolled: ptxas would hoist 27 loads and spill
         for DW in tl.static_range(-1, 2):
             near = (there & inside(rows, columns, DH, DW, H, W))[:, None] & wide
             shifted = lanes + (DH * W + DW)

@@ -40,7 +40,7 @@ def _pooled(grad, on, first, lanes, rows, columns, channels, there, wide, C: tl.
             W: tl.constexpr, ACC: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):  # fmt: skip
     """pool^T of a gradient."""
     total = tl.zeros([BLOCK_P, BLOCK_C], ACC)
-    for DH in tl.static_range(-1, 2):
+    for DH in range(-1, 2):  # not unrolled: ptxas would hoist 27 loads and spill
         for DW in tl.static_range(-1, 2):
             near = only(there, on) & inside(rows, columns, DH, DW, H, W)
             d = load_tile(grad, first, lanes + (DH * W + DW), channels, C, near[:, None] & wide, ACC)
@@ -55,12 +55,12 @@ def _target(
     channels, there, wide, C: tl.constexpr, H: tl.constexpr, W: tl.constexpr, ACC: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """dx and the sums of both gates with one later node added."""
+    """dx and the sums of both gates (a lane each: whole tiles of them would spill) with one later node added."""
     skip, pool = bit(on, 4 * TARGET), bit(on, 4 * TARGET + 3)
     d = load_tile(grad, first, lanes, channels, C, only(there, skip)[:, None] & wide, ACC)
     v = _pooled(grad, pool, first, lanes, rows, columns, channels, there, wide, C, H, W, ACC, BLOCK_P, BLOCK_C)
     dx += load_gate(gates, EDGE, 1, skip, ACC) * d + load_gate(gates, EDGE, 4, pool, ACC) * v
-    return dx, skips + d * x, pools + v * x
+    return dx, skips + tl.sum(d * x, 1), pools + tl.sum(v * x, 1)
 
 
 @triton.jit
@@ -68,8 +68,8 @@ def _store_gates(partial, EDGE: tl.constexpr, skips, pools):
     """Sums over a tile -> `partial[EDGE, 0 and 1, program]`."""
     blocks_ = tl.num_programs(0) * tl.num_programs(1)
     block = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
-    tl.store(partial + (2 * EDGE) * blocks_ + block, tl.sum(tl.sum(skips, 1), 0))
-    tl.store(partial + (2 * EDGE + 1) * blocks_ + block, tl.sum(tl.sum(pools, 1), 0))
+    tl.store(partial + (2 * EDGE) * blocks_ + block, tl.sum(skips, 0))
+    tl.store(partial + (2 * EDGE + 1) * blocks_ + block, tl.sum(pools, 0))
 
 
 @triton.jit(do_not_specialize=["on", "pixels", "tiles"])
@@ -85,7 +85,7 @@ def source_kernel(
     FIRST: tl.constexpr = SOURCE * (SOURCE + 1) // 2 + SOURCE
     SECOND: tl.constexpr = (SOURCE + 1) * (SOURCE + 2) // 2 + SOURCE
     THIRD: tl.constexpr = (SOURCE + 2) * (SOURCE + 3) // 2 + SOURCE
-    zero = tl.zeros([BLOCK_P, BLOCK_C], ACC)
+    zero = tl.zeros([BLOCK_P], ACC)
     s0, p0 = zero, zero
     s1, p1, s2, p2 = zero, zero, zero, zero
     for tile in range(tiles):

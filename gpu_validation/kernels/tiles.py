@@ -86,9 +86,9 @@ def load_gate(gates, edge, option, on, ACC: tl.constexpr):
 
 
 @triton.jit
-def inside(rows, columns, DH: tl.constexpr, DW: tl.constexpr, H: tl.constexpr, W: tl.constexpr):
-    """Whether the neighbour at (DH, DW) lies in the image."""
-    return (rows + DH >= 0) & (rows + DH < H) & (columns + DW >= 0) & (columns + DW < W)
+def inside(rows, columns, down, right, H: tl.constexpr, W: tl.constexpr):
+    """Whether the neighbour at (down, right) lies in the image."""
+    return (rows + down >= 0) & (rows + down < H) & (columns + right >= 0) & (columns + right < W)
 
 
 @triton.jit
