@@ -93,6 +93,12 @@ def check_shapes(**pairs: tuple[Tensor, Sequence[int]]) -> None:
             raise SpecError(f"{name} is on {tensor.device} and {first} on {pairs[first][0].device}: move one of them")
 
 
+def check_precisions(x: Tensor, *weights: Tensor) -> None:
+    """Refuse weights of another precision than x, but under autocast, which converts them."""
+    if any(w.dtype != x.dtype for w in weights) and not torch.is_autocast_enabled(x.device.type):
+        raise SpecError(f"x holds {x.dtype} and the weights {weights[0].dtype}: convert one of them, or use autocast")
+
+
 def check_map(x: Tensor) -> None:
     """Refuse what is not a feature map `[B, C, H, W]` with at least one element."""
     if x.dim() != 4 or x.numel() == 0:

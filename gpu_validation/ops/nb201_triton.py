@@ -29,6 +29,7 @@ from gpu_validation.kernels.tiles import accumulator, channels_last, empty_like_
 from gpu_validation.ops.autograd import (
     by_batch,
     check_map,
+    check_precisions,
     check_shapes,
     compute_dtype,
     constants,
@@ -209,20 +210,18 @@ def cell(
     """
     require_device(x)
     check_map(x)
-    channels = x.shape[1]
-    check_shapes(
-        x=(x, x.shape), w1=(w1, (6, channels, channels, 1, 1)), w3=(w3, (6, channels, channels, 3, 3)),
-        gates=(gates, (6, 5)), **({} if stats is None else {
-            "stats.mean": (stats.mean, (6, 2, channels)), "stats.var": (stats.var, (6, 2, channels))}),
-    )  # fmt: skip
-    runs = np.ones((6, 5), dtype=np.uint8) if active is None else np.asarray(active, dtype=np.uint8)
-    if runs.shape != (6, 5) or runs.max() > 1:
-        raise SpecError(f"active has shape {list(runs.shape)}, and booleans [6, 5] are asked for")
+    c = x.shape[1]
+    named = {"x": (x, x.shape), "w1": (w1, (6, c, c, 1, 1)), "w3": (w3, (6, c, c, 3, 3)), "gates": (gates, (6, 5))}
+    if stats is not None:
+        named |= {"stats.mean": (stats.mean, (6, 2, c)), "stats.var": (stats.var, (6, 2, c))}
+    check_shapes(**named)
+    check_precisions(x, w1, w3)
+    runs = np.ones((6, 5), dtype=bool) if active is None else np.asarray(active)
+    if runs.shape != (6, 5) or runs.dtype != bool:
+        raise SpecError(f"active is {runs.dtype}{list(runs.shape)}, and bool[6, 5] is asked for")
     how = plan(runs.tobytes())
-    batch = by_batch(stats, training, x.numel() // channels, bool(how.rows))
+    batch = by_batch(stats, training, x.numel() // c, bool(how.rows))
     dtype = compute_dtype(x)
-    if not w1.dtype == w3.dtype == x.dtype and not torch.is_autocast_enabled(x.device.type):
-        raise SpecError(f"x holds {x.dtype}, w1 {w1.dtype} and w3 {w3.dtype}: convert them, or use autocast")
     with on_device(x):
         out: Tensor = _Cell.apply(
             channels_last(x.to(dtype)), w1.to(dtype), w3.to(dtype), gates, stats, batch, how
