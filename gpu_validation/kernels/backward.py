@@ -22,6 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from gpu_validation.kernels.tiles import (
+    OPTIONS,
     accumulator,
     bit,
     blocks,
@@ -167,7 +168,7 @@ def node_sums(
     a, b = (conv1 * 3)[:3], (conv3 * 3)[:3]
     sums_kernel[(programs, -(-channels // block_c))](
         partial, grad, mean, rstd, *a, *b, layout, on, pixels, each, C=channels, SOURCES=n, BLOCK_P=block_p,
-        BLOCK_C=block_c, ACC=triton_type(grad.dtype),
+        BLOCK_C=block_c, ACC=triton_type(grad.dtype), **OPTIONS,
     )  # fmt: skip
     return partial.sum(1)
 
@@ -184,5 +185,5 @@ def node_convolutions(
     a, b, da, db = ((part * 3)[:3] for part in (conv1, conv3, grad1, grad3))
     convolutions_kernel[(-(-pixels // block_p), -(-channels // block_c))](
         grad, gates, sums, mean, rstd, *a, *b, *da, *db, layout, on, pixels, C=channels, SOURCES=n, TRAINING=training,
-        BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(grad.dtype),
+        BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(grad.dtype), **OPTIONS,
     )  # fmt: skip

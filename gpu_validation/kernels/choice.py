@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from gpu_validation.kernels.tiles import (
+    OPTIONS,
     accumulator,
     bit,
     blocks,
@@ -195,7 +196,7 @@ def choice(
     chosen = torch.empty(x.shape, dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
     choice_kernel[(-(-pixels // block_p), -(-channels // block_c))](
         out, chosen, gates, mean, rstd, x, conv1, conv3, on, pixels, C=channels, H=height, W=width, BLOCK_P=block_p,
-        BLOCK_C=block_c, ACC=triton_type(x.dtype),
+        BLOCK_C=block_c, ACC=triton_type(x.dtype), **OPTIONS,
     )  # fmt: skip
     return out, chosen
 
@@ -213,13 +214,13 @@ def choice_convolutions(
     kind = triton_type(grad.dtype)
     choice_sums_kernel[(programs, across)](
         partial, grad, mean, rstd, conv1, conv3, on, pixels, each, C=channels, BLOCK_P=block_p, BLOCK_C=block_c,
-        ACC=kind,
+        ACC=kind, **OPTIONS,
     )  # fmt: skip
     sums = partial.sum(1)
     da, db = empty_like_pixels(grad), empty_like_pixels(grad)
     choice_convolutions_kernel[(-(-pixels // block_p), across)](
         da, db, grad, gates, sums, mean, rstd, conv1, conv3, on, pixels, C=channels, TRAINING=training,
-        BLOCK_P=block_p, BLOCK_C=block_c, ACC=kind,
+        BLOCK_P=block_p, BLOCK_C=block_c, ACC=kind, **OPTIONS,
     )  # fmt: skip
     return sums[1::2].sum(1), da, db
 
@@ -240,6 +241,6 @@ def choice_source(
     r1, r3 = (x if r is None else r for r in (r1, r3))
     choice_source_kernel[(programs, across)](
         x if out is None else out, partial, gates, x, chosen, r1, r3, grad, on, pixels, each, C=channels, H=height,
-        W=width, BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(x.dtype),
+        W=width, BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(x.dtype), **OPTIONS,
     )  # fmt: skip
     return partial.sum(), out

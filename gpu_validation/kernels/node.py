@@ -19,6 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from gpu_validation.kernels.tiles import (
+    OPTIONS,
     bit,
     blocks,
     empty_like_pixels,
@@ -130,6 +131,6 @@ def node(
     x, a, b = ((part * 3)[:3] for part in (inputs, conv1, conv3))
     node_kernel[(-(-pixels // block_p), -(-channels // block_c))](
         out, gates, mean, rstd, *x, *a, *b, layout, on, pixels, C=channels, H=height, W=width, SOURCES=n,
-        BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(like.dtype),
+        BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(like.dtype), **OPTIONS,
     )  # fmt: skip
     return out

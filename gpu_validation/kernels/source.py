@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from gpu_validation.kernels.tiles import (
+    OPTIONS,
     accumulator,
     bit,
     blocks,
@@ -144,6 +145,6 @@ def source(
     r1, r3 = (x if r is None else r for r in (r1, r3))
     source_kernel[(programs, -(-channels // block_c))](
         x if out is None else out, partial, gates, x, r1, r3, *(grads * 3)[:3], on, pixels, each, C=channels,
-        H=height, W=width, SOURCE=number, BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(x.dtype),
+        H=height, W=width, SOURCE=number, BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(x.dtype), **OPTIONS,
     )  # fmt: skip
     return out

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gpu_validation.contracts import BN_EPS
 from gpu_validation.kernels.tiles import (
+    OPTIONS,
     accumulator,
     bit,
     blocks,
@@ -127,9 +128,10 @@ def statistics(
     a, b = (conv1 * 3)[:3], (conv3 * 3)[:3]
     kind = triton_type(like.dtype)
     statistics_kernel[(programs, across)](
-        partial, *a, *b, layout, on, pixels, each, C=channels, SOURCES=n, BLOCK_P=block_p, BLOCK_C=block_c, ACC=kind
-    )
+        partial, *a, *b, layout, on, pixels, each, C=channels, SOURCES=n, BLOCK_P=block_p, BLOCK_C=block_c, ACC=kind,
+        **OPTIONS,
+    )  # fmt: skip
     merge_kernel[(2 * n, across)](
         mean, var, rstd, partial, pixels, each * block_p, programs, C=channels, EPS=BN_EPS, BLOCK_C=block_c,
-        MERGED=MERGED, ACC=kind,
+        MERGED=MERGED, ACC=kind, **OPTIONS,
     )  # fmt: skip
