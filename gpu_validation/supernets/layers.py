@@ -22,7 +22,7 @@ def uniform(shape: Sequence[int], fan_in: int, generator: Generator | None) -> n
     (`kaiming_uniform_` with a = sqrt 5, and the default of biases.) float32.
 
     >>> w = uniform((100, 4), 4, torch.Generator().manual_seed(1))
-    >>> 0.48 < float(w.abs().max()) < 0.5
+    >>> bool(0.48 < w.abs().max() < 0.5)
     True
     """
     if generator is None:
