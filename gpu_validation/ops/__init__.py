@@ -1,12 +1,13 @@
-"""Autograd operations: the cells and choice blocks of each backend behind one signature."""
+"""Autograd functions over kernels and merged algebra, and the choice of who computes a cell."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from importlib import import_module
-from typing import Any, get_args
+from typing import cast
 
-from gpu_validation.contracts import Backend
+from torch import Tensor
+
 from nasbench_sim.errors import SpecError, unknown
 
 _CELLS = {
@@ -14,16 +15,43 @@ _CELLS = {
     "fused": "gpu_validation.ops.nb201_fused",
     "triton": "gpu_validation.ops.nb201_triton",
 }
+_CHOICES = {
+    "reference": "gpu_validation.reference.nb1shot1",
+    "fused": "gpu_validation.reference.nb1shot1",  # three options on one input: there is nothing to merge on a CPU
+    "triton": "gpu_validation.ops.choice_triton",
+}
 
 
-def nb201_cell(backend: str) -> Callable[..., Any]:
-    """The NAS-Bench-201 cell of a backend, with the signature of `gpu_validation.reference.nb201.cell`.
+def nb201_cell(backend: str) -> Callable[..., Tensor]:
+    """`cell` of a backend, with the arguments of `gpu_validation.reference.nb201.cell`; imported when asked for.
 
-    Only the asked module is imported. Raises `SpecError` for an unknown backend.
+    Raises `SpecError` for an unknown backend, and where `triton` is not installed.
 
     >>> nb201_cell("reference").__module__
     'gpu_validation.reference.nb201'
     """
-    if backend not in _CELLS:
-        raise SpecError(unknown("backend", backend, get_args(Backend)))
-    return import_module(_CELLS[backend]).cell  # type: ignore[no-any-return]
+    return _imported(backend, _CELLS, "cell")
+
+
+def choice_block(backend: str) -> Callable[..., Tensor]:
+    """`choice_block` of a backend, with the arguments of `gpu_validation.reference.nb1shot1.choice_block`.
+
+    `fused` is the plain block: its three options share an input and nothing else. Raises as `nb201_cell`.
+
+    >>> choice_block("fast")
+    Traceback (most recent call last):
+    nasbench_sim.errors.SpecError: unknown backend 'fast'. Known: reference, fused, triton
+    """
+    return _imported(backend, _CHOICES, "choice_block")
+
+
+def _imported(backend: str, modules: dict[str, str], name: str) -> Callable[..., Tensor]:
+    if backend not in modules:
+        raise SpecError(unknown("backend", backend, modules))
+    try:
+        module = importlib.import_module(modules[backend])
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        raise SpecError("backend triton needs the package triton; install it or take backend fused") from None
+    return cast(Callable[..., Tensor], getattr(module, name))

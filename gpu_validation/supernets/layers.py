@@ -1,0 +1,138 @@
+"""Layers whose weights are drawn from a given generator: the constructors of `torch.nn` draw from the global one.
+
+`generator=None` means no numbers at all: tensors on the `meta` device, for counting parameters and operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from gpu_validation.contracts import BN_EPS, BN_MOMENTUM
+from nasbench_sim.errors import SpecError
+
+
+def uniform(shape: Sequence[int], fan_in: int, generator: Generator | None) -> nn.Parameter:
+    """A parameter from U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for convolutions and linear layers.
+
+    (`kaiming_uniform_` with a = sqrt 5, and the default of biases.) float32.
+
+    >>> w = uniform((100, 4), 4, torch.Generator().manual_seed(1))
+    >>> 0.48 < float(w.abs().max()) < 0.5
+    True
+    """
+    if generator is None:
+        return nn.Parameter(torch.empty(*shape, device="meta"))
+    unit = torch.rand(*shape, generator=generator, dtype=torch.float32, device=generator.device)
+    return nn.Parameter(unit.mul_(2).sub_(1).div_(math.sqrt(fan_in)))
+
+
+def device_of(generator: Generator | None) -> torch.device:
+    """Where the tensors of a network drawn by `generator` are."""
+    return torch.device("meta") if generator is None else generator.device
+
+
+class Conv(nn.Module):
+    """A square convolution without bias, "same" padding: `[B, inputs, H, W]` -> `[B, outputs, ceil(H / stride), ...]`.
+
+    >>> Conv(3, 8, 3, generator=None).weight.shape
+    torch.Size([8, 3, 3, 3])
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, generator: Generator | None
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, kernel // 2
+        self.weight = uniform((outputs, inputs, kernel, kernel), inputs * kernel * kernel, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of `x`."""
+        return F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of `[B, C, H, W]`, without PyTorch's counter of batches.
+
+    `affine`: a weight (1) and a bias (0) a channel. `running`: running mean and variance in the buffers `mean` and
+    `var`, moved in training by `momentum` and used in evaluation; without it there are no buffers, and the mini-batch
+    is always what is normalised by.
+    """
+
+    mean: Tensor | None
+    var: Tensor | None
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        affine: bool = True,
+        running: bool,
+        momentum: float = BN_MOMENTUM,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.weight = nn.Parameter(torch.ones(channels, device=device)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels, device=device)) if affine else None
+        self.register_buffer("mean", torch.zeros(channels, device=device) if running else None)
+        self.register_buffer("var", torch.ones(channels, device=device) if running else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` normalised."""
+        by_batch = self.training or self.mean is None
+        return F.batch_norm(x, self.mean, self.var, self.weight, self.bias, by_batch, self.momentum, BN_EPS)
+
+
+class Linear(nn.Module):
+    """The classifier: `[B, inputs]` -> `[B, outputs]`, with bias."""
+
+    def __init__(self, inputs: int, outputs: int, *, generator: Generator | None) -> None:
+        super().__init__()
+        self.weight = uniform((outputs, inputs), inputs, generator)
+        self.bias = uniform((outputs,), inputs, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of `x`."""
+        return F.linear(x, self.weight, self.bias)
+
+
+def check_sizes(network: str, **sizes: int) -> None:
+    """Raise `SpecError` unless every size is a whole number of 1 or more.
+
+    >>> check_sizes("NB201Supernet", channels=0)
+    Traceback (most recent call last):
+    nasbench_sim.errors.SpecError: NB201Supernet: channels is a whole number of 1 or more, got 0
+    """
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise SpecError(f"{network}: {name} is a whole number of 1 or more, got {value!r}")
+
+
+def check_images(network: str, images: Tensor, channels: int, smallest: int = 4) -> None:
+    """Raise `SpecError` unless `images` is `[B, channels, H, W]` with H and W of at least `smallest`.
+
+    Images are halved twice, so that 4 pixels leave one.
+    """
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != channels:
+        raise SpecError(f"{network}: images have shape {shape}; this network takes [batch, {channels}, height, width]")
+    if min(shape[2:]) < smallest:
+        raise SpecError(f"{network}: images of {shape[2]}x{shape[3]} pixels; give at least {smallest}x{smallest}")
+    if not images.is_floating_point():
+        raise SpecError(f"{network}: images are {images.dtype}; give floating-point numbers")
+
+
+def check_gates(network: str, gates: Tensor, active: object, shape: tuple[int, int]) -> None:
+    """Raise `SpecError` unless `gates` and, where given, the boolean `active` are `[D, K]` of the space."""
+    if tuple(gates.shape) != shape:
+        raise SpecError(f"{network}: gates have shape {tuple(gates.shape)}; this space needs {shape}")
+    if active is None:
+        return
+    kind, found = str(getattr(active, "dtype", type(active).__name__)), tuple(getattr(active, "shape", ()))
+    if found != shape or kind != "bool":
+        raise SpecError(f"{network}: active is {kind} of shape {found}; this space needs bool of shape {shape}")
