@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,10 +106,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
 
 
 def clear(folder: Path, name: str) -> None:
-    """Remove all checkpoints of `name`, also half-written ones, and nothing else."""
+    """Remove all checkpoints of `name`, also half-written ones, and the folder where nothing else is in it."""
     for path in folder.glob(f"*{name}-*"):
         if re.fullmatch(r"\.?" + re.escape(name) + r"-\d{8}\.(json|safetensors)(\..*\.part)?", path.name):
             path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or somebody keeps something in it
+        folder.rmdir()
 
 
 def _short(value: Any) -> str:

@@ -101,10 +101,12 @@ class Recorder:
         )
 
     def write(self, path: Path, name: str) -> str:
-        """Write the table; returns its sha256. What was kept to go on from is removed."""
-        sha256 = write_table(self.table(name), path)
+        """Write the table; returns its sha256."""
+        return write_table(self.table(name), path)
+
+    def finish(self) -> None:
+        """Remove what was kept to go on from: when the table and the record of the search are written."""
         checkpoint.clear(self.folder, NAME)
-        return sha256
 
 
 def sample(size: int, n: int) -> npt.NDArray[np.int64]:

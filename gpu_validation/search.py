@@ -130,8 +130,6 @@ class SupernetSearch:
         if folder is not None and kept is not None and self.group.rank == 0:
             run.save(folder)
             checkpoint.clear(kept, NAME)
-            if kept.is_dir() and not any(kept.iterdir()):
-                kept.rmdir()
         return run
 
     def _resumed(self, folder: Path) -> tuple[Progress, float]:

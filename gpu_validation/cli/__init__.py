@@ -9,6 +9,7 @@ import typer
 from rich.table import Table as Grid
 
 from gpu_validation import __version__
+from gpu_validation.cli.recording import record
 from gpu_validation.cli.searching import search
 from gpu_validation.doctor import examine, report
 from nasbench_sim.cli.console import Json, console, print_json
@@ -53,6 +54,8 @@ def doctor(as_json: Json = False) -> None:
 app.command(epilog="Example: gpu-validation search darts --data digits --seeds 0:3 --epochs 5 --out runs/darts-digits")(
     search
 )
+
+app.command(epilog="Example: gpu-validation record rsps --epochs 4 --every 2 --cells 50 --out runs/rsps-digits")(record)
 
 
 def main() -> None:

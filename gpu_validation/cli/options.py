@@ -74,7 +74,7 @@ def check_out(folder: Path | None, *, resume: bool, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give a folder")
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    ours = {"run.json", "record.h5", "checkpoints"}
+    ours = {"run.json", "record.h5", "checkpoints", "recording.h5", "predictions-valid.h5", "predictions-test.h5"}
     if held and not overwrite and not resume:
         raise RunError(
             f"{folder} is not empty; continue it with --resume, replace it with --overwrite, or choose another"

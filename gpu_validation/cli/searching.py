@@ -88,7 +88,7 @@ def search(
             def on_tick(done: int, total: int, progress: Progress) -> None:
                 tick([(done, total)])
                 if not as_json and group.rank == 0 and done:
-                    say(_epoch_line(progress, done - 1, tuple(asking.batch.judge.roles)))
+                    say(epoch_line(progress, done - 1, tuple(asking.batch.judge.roles)))
 
             run = asking.run(out, resume=resume, on_tick=on_tick)
     if group.rank:
@@ -103,7 +103,7 @@ def search(
         console().print(f"Record: {out}")
 
 
-def _epoch_line(progress: Progress, epoch: int, roles: tuple[str, ...]) -> str:
+def epoch_line(progress: Progress, epoch: int, roles: tuple[str, ...]) -> str:
     """`epoch 3: train 71.2 %, valid 60.1, test 59.8 %, skip ratio 0.33`, means over the seeds that go on."""
     history: dict[str, Any] = progress.history
     going = progress.failed < 0
