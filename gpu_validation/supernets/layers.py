@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from gpu_validation.contracts import BN_EPS, BN_MOMENTUM
-from nasbench_sim.errors import SpecError
+from nasbench_sim.errors import SpecError, unknown
+
+BATCH_NORMS = ("batch", "running")
 
 
 def uniform(shape: Sequence[int], fan_in: int, generator: Generator | None) -> nn.Parameter:
@@ -43,9 +45,7 @@ class Conv(nn.Module):
     torch.Size([8, 3, 3, 3])
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, generator: Generator | None
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, generator: Generator | None) -> None:
         super().__init__()
         self.stride, self.padding = stride, kernel // 2
         self.weight = uniform((outputs, inputs, kernel, kernel), inputs * kernel * kernel, generator)
@@ -99,6 +99,13 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of `x`."""
         return F.linear(x, self.weight, self.bias)
+
+
+def check_settings(network: str, batch_norm: str, **sizes: int) -> None:
+    """Raise `SpecError` for an unknown `batch_norm`, and for what `check_sizes` refuses."""
+    if batch_norm not in BATCH_NORMS:
+        raise SpecError(f"{network}: {unknown('batch_norm', batch_norm, BATCH_NORMS)}")
+    check_sizes(network, **sizes)
 
 
 def check_sizes(network: str, **sizes: int) -> None:

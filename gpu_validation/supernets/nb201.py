@@ -18,13 +18,10 @@ from torch import Generator, Tensor, nn
 from gpu_validation.contracts import Active, Backend, BatchNorm
 from gpu_validation.ops import nb201_cell
 from gpu_validation.reference.nb201 import RunningStats
-from gpu_validation.supernets.layers import check_gates, check_images, check_sizes, device_of, uniform
+from gpu_validation.supernets.layers import check_gates, check_images, check_settings, device_of, uniform
 from gpu_validation.supernets.nb201_macro import Macro
-from nasbench_sim.errors import SpecError, unknown
 from nasbench_sim.spaces import NB201
 from nasbench_sim.tables.manifest import cached_space
-
-BATCH_NORMS = ("batch", "running")
 
 
 class SearchCell(nn.Module):
@@ -75,9 +72,8 @@ class NB201Supernet(nn.Module):
         generator: Generator | None,
     ) -> None:
         super().__init__()
-        check_sizes("NB201Supernet", channels=channels, cells=cells, classes=classes, in_channels=in_channels)
-        if batch_norm not in BATCH_NORMS:
-            raise SpecError(unknown("batch_norm", batch_norm, BATCH_NORMS))
+        sizes = {"channels": channels, "cells": cells, "classes": classes, "in_channels": in_channels}
+        check_settings("NB201Supernet", batch_norm, **sizes)
         running, run = batch_norm == "running", nb201_cell(backend)
         self.in_channels = in_channels
         self.body = Macro(
