@@ -4,8 +4,8 @@
 
 The options are in the order of `nasbench_sim.spaces.nb1shot1.OPS`; the pool has stride 1 and padding 1.
 
-Source: Zela, Siems & Hutter, NAS-Bench-1Shot1 (ICLR 2020), optimizers/darts/model_search.py. Deviation: BN has no affine
-part, as in the cell of NAS-Bench-201 (there it has; its scale and the gate are one factor too many in a search).
+Source: Zela, Siems & Hutter, NAS-Bench-1Shot1 (ICLR 2020), optimizers/darts/model_search.py. Deviation: BN has no
+affine part, as in the cell of NAS-Bench-201 (there it has; its scale and the gate are one factor too many in a search).
 """
 
 from __future__ import annotations

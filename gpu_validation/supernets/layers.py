@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,10 @@ from nasbench_sim.errors import SpecError, unknown
 BATCH_NORMS = ("batch", "running")
 
 
-def uniform(shape: Sequence[int], fan_in: int, generator: Generator | None) -> nn.Parameter:
+Draw = Callable[[Sequence[int], float, Generator | None], nn.Parameter]
+
+
+def uniform(shape: Sequence[int], fan_in: float, generator: Generator | None) -> nn.Parameter:
     """A parameter from U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for convolutions and linear layers.
 
     (`kaiming_uniform_` with a = sqrt 5, and the default of biases.) float32.
@@ -33,6 +36,18 @@ def uniform(shape: Sequence[int], fan_in: int, generator: Generator | None) -> n
     return nn.Parameter(unit.mul_(2).sub_(1).div_(math.sqrt(fan_in)))
 
 
+def truncated_normal(shape: Sequence[int], fan_in: float, generator: Generator | None) -> nn.Parameter:
+    """A parameter of variance 1/fan_in from a normal cut at two deviations: TensorFlow's `variance_scaling`.
+
+    0.87962566103423978 is the deviation of a standard normal cut at -2 and 2.
+    """
+    if generator is None:
+        return nn.Parameter(torch.empty(*shape, device="meta"))
+    std = 1 / math.sqrt(fan_in) / 0.87962566103423978
+    weight = torch.empty(*shape, dtype=torch.float32, device=generator.device)
+    return nn.Parameter(nn.init.trunc_normal_(weight, 0.0, std, -2 * std, 2 * std, generator=generator))
+
+
 def device_of(generator: Generator | None) -> torch.device:
     """Where the tensors of a network drawn by `generator` are."""
     return torch.device("meta") if generator is None else generator.device
@@ -45,10 +60,19 @@ class Conv(nn.Module):
     torch.Size([8, 3, 3, 3])
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, generator: Generator | None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        draw: Draw = uniform,
+        generator: Generator | None,
+    ) -> None:
         super().__init__()
         self.stride, self.padding = stride, kernel // 2
-        self.weight = uniform((outputs, inputs, kernel, kernel), inputs * kernel * kernel, generator)
+        self.weight = draw((outputs, inputs, kernel, kernel), inputs * kernel * kernel, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of `x`."""
@@ -88,13 +112,40 @@ class BatchNorm(nn.Module):
         return F.batch_norm(x, self.mean, self.var, self.weight, self.bias, by_batch, self.momentum, BN_EPS)
 
 
-class Linear(nn.Module):
-    """The classifier: `[B, inputs]` -> `[B, outputs]`, with bias."""
+class ConvBNRelu(nn.Module):
+    """Convolution without bias, BN with affine part, ReLU: `[B, inputs, H, W]` -> `[B, outputs, H, W]`."""
 
-    def __init__(self, inputs: int, outputs: int, *, generator: Generator | None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        running: bool,
+        draw: Draw = uniform,
+        momentum: float = BN_MOMENTUM,
+        generator: Generator | None,
+    ) -> None:
         super().__init__()
-        self.weight = uniform((outputs, inputs), inputs, generator)
-        self.bias = uniform((outputs,), inputs, generator)
+        self.conv = Conv(inputs, outputs, kernel, draw=draw, generator=generator)
+        self.norm = BatchNorm(outputs, running=running, momentum=momentum, device=device_of(generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The three, one after another."""
+        return F.relu(self.norm(self.conv(x)))
+
+
+class Linear(nn.Module):
+    """The classifier: `[B, inputs]` -> `[B, outputs]`, with bias.
+
+    `glorot`: TensorFlow's default, weights from U(+-sqrt(6 / (inputs + outputs))) and a bias of 0, in PyTorch's place.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, glorot: bool = False, generator: Generator | None) -> None:
+        super().__init__()
+        self.weight = uniform((outputs, inputs), (inputs + outputs) / 6 if glorot else inputs, generator)
+        zero = torch.zeros(outputs, device=device_of(generator))
+        self.bias = nn.Parameter(zero) if glorot else uniform((outputs,), inputs, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of `x`."""

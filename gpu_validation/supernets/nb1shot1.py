@@ -11,15 +11,22 @@ meaning of the number in PyTorch's place).
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from gpu_validation.contracts import Active, Backend, BatchNorm
 from gpu_validation.ops import choice_block
 from gpu_validation.supernets.layers import BatchNorm as Norm
-from gpu_validation.supernets.layers import Conv, Linear, check_gates, check_images, check_settings, device_of
-from gpu_validation.supernets.nb1shot1_cell import ChoiceCell, ConvBNRelu, wire
+from gpu_validation.supernets.layers import (
+    Conv,
+    ConvBNRelu,
+    Linear,
+    check_gates,
+    check_images,
+    check_settings,
+    device_of,
+)
+from gpu_validation.supernets.nb1shot1_cell import ChoiceCell, wire
 from nasbench_sim.errors import SpecError, unknown
 from nasbench_sim.spaces import NB1Shot1
 from nasbench_sim.spaces.nb1shot1 import PARENTS
@@ -32,9 +39,10 @@ class NB1Shot1Supernet(nn.Module):
     """Supernet of search space `number` (1, 2, 3): nine cells of C, 2C and 4C channels a node.
 
     Arguments as `NB201Supernet`, but for `cells`. Gates are in the decision layout of `nasbench_sim.spaces.NB1Shot1`;
-    those beyond a decision's options are not looked at. Nodes that no active option needs are not run, and their running
-    statistics do not move.
+    those beyond a decision's options are not looked at. Nodes that no active option needs are not run, and their
+    running statistics do not move.
 
+    >>> import torch
     >>> net = NB1Shot1Supernet(1, channels=2, generator=torch.Generator().manual_seed(0))
     >>> net(torch.ones(2, 3, 8, 8), torch.full((7, 10), 0.2)).shape
     torch.Size([2, 10])

@@ -16,38 +16,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from gpu_validation.contracts import Active
 from gpu_validation.reference.nb201 import RunningStats
-from gpu_validation.supernets.layers import BatchNorm, Conv, device_of, uniform
+from gpu_validation.supernets.layers import ConvBNRelu, device_of, uniform
 from nasbench_sim.spaces import NB1Shot1
 
 #: a gate's value; 1.0: fixed, 0.0: not run
 Weight = Tensor | float
-
-
-class ConvBNRelu(nn.Module):
-    """Convolution without bias, BN with affine part, ReLU: `[B, inputs, H, W]` -> `[B, outputs, H, W]`."""
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        *,
-        running: bool,
-        generator: Generator | None,
-        momentum: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.conv = Conv(inputs, outputs, kernel, generator=generator)
-        self.norm = BatchNorm(outputs, running=running, momentum=momentum, device=device_of(generator))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The three, one after another."""
-        return F.relu(self.norm(self.conv(x)))
 
 
 class Wiring(NamedTuple):
