@@ -14,6 +14,10 @@ from nasbench_sim.errors import SpecError, unknown
 DATASETS: dict[str, str | None] = {
     "digits": "digits",
     "synthetic": None,
+    "fashion-mnist": "idx",
+    "cifar10": "archives",
+    "cifar100": "archives",
+    "ImageNet16-120": "archives",
     "cifar10-subset": "subset",
 }
 
