@@ -74,7 +74,7 @@ class NB1Shot1Supernet(nn.Module):
             inputs = nodes * width
         self.cells = nn.ModuleList(cells)
         self.last = Conv(inputs, width, 1, generator=generator)
-        self.last_norm = Norm(width, affine=False, running=running, device=device_of(generator))
+        self.last_norm = Norm(width, affine=False, running=running, generator=generator)
         self.classifier = Linear(width, classes, generator=generator)
 
     @property
