@@ -9,6 +9,7 @@ Two conventions are in use for NAS-Bench-201, both of multiply-adds, both of the
 Neither counts ReLU, sums, 3x3 average pooling or the pooling of the shortcuts.
 """
 
+# mypy: allow-untyped-calls
 from __future__ import annotations
 
 import math

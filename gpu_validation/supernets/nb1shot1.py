@@ -24,7 +24,6 @@ from gpu_validation.supernets.layers import (
     check_gates,
     check_images,
     check_settings,
-    device_of,
 )
 from gpu_validation.supernets.nb1shot1_cell import ChoiceCell, wire
 from nasbench_sim.errors import SpecError, unknown

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Generator, Tensor, nn
 
 from gpu_validation.contracts import Active, Backend, BatchNorm
@@ -55,6 +54,7 @@ class NB201Supernet(nn.Module):
     numbers, meta device). Raises `SpecError` for sizes below 1, an unknown backend or batch_norm and, in `forward`, for
     gates, active or images of the wrong shape.
 
+    >>> import torch
     >>> net = NB201Supernet(channels=2, cells=1, generator=torch.Generator().manual_seed(0))
     >>> net(torch.ones(2, 3, 8, 8), torch.full((6, 5), 0.2)).shape
     torch.Size([2, 10])
