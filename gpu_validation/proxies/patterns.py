@@ -62,7 +62,7 @@ def nwot(network: nn.Module, batch: Batch) -> float:
 
     >>> net = nn.Sequential(nn.Flatten(), nn.ReLU())
     >>> x = Batch(torch.eye(2).reshape(2, 1, 1, 2), torch.zeros(2, dtype=torch.int64))
-    >>> round(nwot(net, x), 6), round(float(np.log(4)), 6)  # two units, the two images agree on neither: K = [[2, 0], [0, 2]]
+    >>> round(nwot(net, x), 6), round(float(np.log(4)), 6)  # the two images agree on no unit: K = [[2, 0], [0, 2]]
     (1.386294, 1.386294)
     """
     agreement = torch.zeros(len(batch.images), len(batch.images), dtype=torch.float64)

@@ -43,6 +43,11 @@ class Proxy:
         """Whether it looks at a mini-batch."""
         return self.of_batch is not None
 
+    @property
+    def draws(self) -> bool:
+        """Whether it looks at a network with drawn weights."""
+        return self.of_batch is not None or self.of_shape is not None
+
 
 def _synflow_bn(network: nn.Module, shape: Shape) -> float:
     return synflow(network, shape, batch_norm=True)

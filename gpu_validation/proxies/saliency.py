@@ -102,7 +102,7 @@ def grasp(network: nn.Module, batch: Batch) -> float:
         if not isinstance(product, Tensor):
             return 0.0
         second = torch.autograd.grad(product, found, allow_unused=True)
-    return float(-sum((w.detach() * h).sum() for w, h in zip(found, second, strict=True) if h is not None))
+    return float(0.0 - sum((w.detach() * h).sum() for w, h in zip(found, second, strict=True) if h is not None))
 
 
 def fisher(network: nn.Module, batch: Batch) -> float:

@@ -147,7 +147,7 @@ def scores_of_classes(
     kept: Cache = {} if cache is None else cache
     wanted, where = np.unique(numbers, return_inverse=True)
     missing = [int(n) for n in wanted if (int(n), proxy.name, setting) not in kept]
-    if not proxy.data and proxy.of_shape is None and missing:
+    if missing and not proxy.draws:
         raw = _mean(classes().cells[missing], setting)
         for number, value in zip(missing, raw, strict=True):
             kept[number, proxy.name, setting] = as_published(proxy, float(value))

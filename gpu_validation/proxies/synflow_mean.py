@@ -5,7 +5,8 @@ mean is the same sum with every |w| replaced by its mean. PyTorch draws the weig
 from U(-b, b) with b = 1 / sqrt(fan_in), so E|w| = b / 2, the same for all weights of a layer: all channels of a layer
 carry one map, and a layer of C input channels is that map times a number, or under a 3x3 window:
 
-    1x1: C (1/2) C^-1/2 = sqrt(C) / 2;    3x3: C (1/2) (9 C)^-1/2 = sqrt(C) / 6 times the sum of the window, zero outside
+    1x1: C (1/2) C^-1/2 = sqrt(C) / 2
+    3x3: C (1/2) (9 C)^-1/2 = sqrt(C) / 6, times the sum of the window with zeros outside
 
 What is left of the network has one channel, and two numbers a pixel (`synflow.synflow_forward`): 5,260 classes take
 some seconds instead of minutes and need no seed. This is no approximation: the tests compare it with a network whose
