@@ -47,7 +47,7 @@ class ProxySample:
     """The cell with the best zero-cost proxy among `samples` cells drawn from q (BaLeNAS-TF, section 4.3).
 
     Each draw is alpha ~ q = N(mu, sd^2), its cell the argmax. A cell whose proxy was never computed (published ones
-    exist only where every operation is reachable; `synflow-own`, `synflow-mean` for every cell) is no candidate; where
+    exist only where every operation is reachable; the shipped `synflow-mean` for every cell) is no candidate; where
     none of the draws has one, the mode. `dataset`: whose proxies, default the searched data set's.
     """
 

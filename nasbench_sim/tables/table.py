@@ -26,8 +26,8 @@ Seed = int | Literal["mean", "single", "run0", "run1", "run2", "completed"]
 
 
 _GET_PROXIES = (
-    "`tables import nb201 --from DIR` adds them where DIR has nb201_zero_cost_proxies.csv.gz, and "
-    "`tables import NAME --csv FILE --metric COLUMN=proxy/PROXY/DATASET` takes your own"
+    "`tables import nb201 --from DIR` adds the published ones where DIR has nb201_zero_cost_proxies.csv.gz, "
+    "and `tables import NAME --csv FILE --metric COLUMN=proxy/PROXY/DATASET` takes your own"
 )
 
 

@@ -20,10 +20,10 @@ from nasbench_sim.searchers.updates import VAdam
     "(arXiv 2111.13204), section 4.3",
     equation="BaLeNAS; then argmax over S cells of SynFlow(cell), cell = argmax_k alpha_k, alpha ~ q = N(mu, sd^2)",
     deviations=(
-        "proxies are columns of the table (one initialisation each), not computed during the search; SynFlow is this "
-        "project's own for every cell (synflow-own; proxy='synflow' takes the published column, 9,445 cells)",
-        "a drawn cell without the proxy (never with the default) is no candidate, and where no draw has one the mode is "
-        "returned; published proxies do not exist on CIFAR-100, where proxy_dataset='cifar10' takes CIFAR-10's",
+        "proxies are columns of a table, not computed during the search: SynFlow's mean over all initialisations, of "
+        "every cell (synflow-mean, made by this project); published columns are one initialisation of 9,445 cells",
+        "a drawn cell without the proxy (none, with the default) is no candidate, and where no draw has one the mode is "
+        "returned; published columns do not exist on CIFAR-100, where proxy_dataset='cifar10' takes CIFAR-10's",
         "all of BaLeNAS' (see balenas)",
     ),
     unknowns=(
