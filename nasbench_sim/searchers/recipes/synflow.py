@@ -41,5 +41,7 @@ def synflow(
 ) -> Searcher:
     """Best of n uniform cells by SynFlow, which needs no data: larger cells with more paths win."""
     if not proxy.startswith("synflow"):
-        raise SpecError(f"proxy is synflow-mean, synflow or another column of that name, got {proxy!r}; see training-free")
+        raise SpecError(
+            f"proxy is synflow-mean, synflow or another column of that name, got {proxy!r}; see training-free"
+        )
     return ProxySearcher(proxy, evaluations, proxy_dataset, covered, name="synflow")
