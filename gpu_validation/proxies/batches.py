@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -17,8 +18,7 @@ def load_batch(dataset: str, *, seed: int, size: int = 64, folder: Path | None =
     `gpu_validation.data.load_dataset` raises for one that is absent.
     """
     check_device(device)
-    from gpu_validation import data  # torch data sets: only proxies that look at data need them
-
+    data = import_module("gpu_validation.data")  # lazily: only proxies that look at data need it
     loaded = data.load_dataset(dataset, folder=folder, device=device)
     images, labels = data.batch(loaded, "train", seed=seed, step=0, size=size, augment=False)
     if len(images) != size:

@@ -13,8 +13,8 @@ same sum with each path counted as often as it has weights (Euler's theorem),
 
     score = d/dt R(e^t |w|) at t = 0,
 
-a second number that goes forward beside R: at each layer (v, d) -> (|W| v + |b|, |W| (d + v)). It takes a third of
-the time (tests/benchmarks/test_proxies_bench.py) and agrees to rounding. Deviations: none known.
+a second number that goes forward beside R: at each layer (v, d) -> (|W| v + |b|, |W| (d + v)). It takes less than
+a third of the time (tests/benchmarks/test_proxies_bench.py) and agrees to rounding. Deviations: none known.
 """
 
 from __future__ import annotations

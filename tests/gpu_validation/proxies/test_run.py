@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,6 @@ import pytest
 import torch
 from torch import nn
 
-import gpu_validation
 from gpu_validation.proxies import Options, run_proxies
 from gpu_validation.proxies.score import Setting, class_numbers, score
 from nasbench_sim.errors import ArchError, RunError, SpecError
@@ -45,7 +45,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.randn(size, 3, 16, 16, generator=generator), torch.arange(size) % 10
 
     fake = SimpleNamespace(load_dataset=lambda name, *, folder, device: name, batch=batch)
-    monkeypatch.setattr(gpu_validation, "data", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "gpu_validation.data", fake)
 
 
 def test_the_file_holds_what_score_says(tmp_path: Path) -> None:
