@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_validation.contracts import BN_EPS, BN_MOMENTUM
-from gpu_validation.kernels.tiles import accumulator, channels_last
+from gpu_validation.kernels.shapes import accumulator, channels_last
 from gpu_validation.reference.nb201 import RunningStats
 from nasbench_sim.errors import RunError, SpecError
 

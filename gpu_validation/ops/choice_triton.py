@@ -22,7 +22,8 @@ from gpu_validation.contracts import Active
 from gpu_validation.kernels.choice import choice as choice_forward
 from gpu_validation.kernels.choice import choice_convolutions, choice_source
 from gpu_validation.kernels.statistics import statistics
-from gpu_validation.kernels.tiles import accumulator, channels_last, on_device, require_device
+from gpu_validation.kernels.shapes import accumulator, channels_last
+from gpu_validation.kernels.tiles import on_device, require_device
 from gpu_validation.ops.autograd import (
     by_batch,
     check_map,

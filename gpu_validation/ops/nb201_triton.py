@@ -25,7 +25,8 @@ from gpu_validation.kernels.backward import node_convolutions, node_sums
 from gpu_validation.kernels.node import node
 from gpu_validation.kernels.source import gate_partials, source
 from gpu_validation.kernels.statistics import statistics
-from gpu_validation.kernels.tiles import accumulator, channels_last, empty_like_pixels, on_device, require_device
+from gpu_validation.kernels.shapes import accumulator, channels_last, empty_like_pixels
+from gpu_validation.kernels.tiles import on_device, require_device
 from gpu_validation.ops.autograd import (
     by_batch,
     check_map,
