@@ -73,7 +73,7 @@ class _Choice(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         with torch.no_grad():
             found = _gradients(ctx, grads[0])
-        return (*once(*found), None, None, None)
+        return (*once([grads[0], *ctx.saved_tensors[:4]], found), None, None, None)
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

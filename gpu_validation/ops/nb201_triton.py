@@ -145,7 +145,8 @@ class _Cell(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         with torch.no_grad():
             found = _gradients(ctx, grads[0])
-        return (*once(*found), None, None, None)
+        w1, w3, gates, *_ = ctx.saved_tensors
+        return (*once([grads[0], ctx.saved_tensors[6], w1, w3, gates], found), None, None, None)
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

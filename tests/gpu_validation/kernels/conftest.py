@@ -26,7 +26,8 @@ if not HAS_GPU:
         os.environ["TRITON_INTERPRET"] = "1"
         import gpu_validation.ops.choice_triton
         import gpu_validation.ops.nb201_triton
-        import gpu_validation.ops.stacked_update  # noqa: F401
+        import gpu_validation.ops.stacked_update
+        import tests.gpu_validation.kernels.address_kernel  # noqa: F401
 
         if _before is None:
             del os.environ["TRITON_INTERPRET"]

@@ -61,13 +61,13 @@ def test_gradients_to_the_last_bits_where_no_rectifier_flips(dtype: torch.dtype,
 
 
 def test_several_tiles_a_program_and_channels_beyond_a_block(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shapes, "PROGRAMS", 3)
+    monkeypatch.setattr(shapes, "PROGRAMS", 2)
     monkeypatch.setattr(shapes, "MAX_BLOCK_C", 8)
     monkeypatch.setattr(shapes, "ELEMENTS", 256)
-    given = Inputs((2, 17, 7, 8), torch.float32, device)
-    block_p, block_c = shapes.blocks(17)
-    assert (block_p, block_c) == (32, 8) and shapes.split(112, block_p) == (2, 2)
-    compare(cell, given, active=only(SKIP, CONV1, POOL))
+    assert shapes.blocks(9) == (32, 8) and shapes.split(70, 32) == (2, 2)  # 3 tiles, the fourth is beyond the end
+    active = only(SKIP, CONV1, CONV3, POOL)
+    active[[0, 2, 3]] = False  # 0->2 and 1->3, 2->3: two inputs, and nodes without any
+    compare(cell, Inputs((2, 9, 5, 7), torch.float32, device), active=active)
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "transposed", "sliced", "broadcast gradient"])

@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes of every operation: each tensor it takes is read once, each it makes is written once; views are free."""
+    """Bytes of every operation: each tensor it takes is read once, each it makes is written once; views are free,
+    and so is the poisoning of uninitialised memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,11 +26,11 @@ class Traffic(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         taken = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor)]
         made = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
-        free = func.is_view or str(func).startswith(("aten.empty", "aten.detach", "aten._unsafe_view"))
+        free = func.is_view or str(func).startswith(("aten.empty", "aten.detach", "aten.fill_"))
         if not free:
             name = str(func).removeprefix("aten.").removesuffix(".default")
             written = sum(_bytes(t) for t in made)
-            if name.startswith(("zeros_like", "avg_pool2d_backward", "copy_", "zero_", "fill_")):
+            if name.startswith(("zeros_like", "avg_pool2d_backward", "copy_")):
                 taken = taken[: name.startswith("avg")] + taken[1:2] * name.startswith("copy")  # only shapes of the rest
             self.bytes[name] += written + sum(_bytes(t) for t in taken)
             self.calls[name] += 1
