@@ -140,8 +140,9 @@ def report(
     channels: int = 16,
     side: int = 32,
     sources: Sequence[int] = (3,),
+    only: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Every kernel compiled for every architecture and precision: plain data, one row each, about a second a row.
+    """Every kernel (or those whose name starts with one of `only`) compiled for every architecture and precision: plain data, one row each, about a second a row.
 
     Columns: kernel, dtype, architecture, registers (a thread), spilled_bytes (a thread), shared_bytes (a block),
     cubin_bytes, accesses (instructions by direction and bytes a thread: `ld16`, `st4`, ...). The stacked updates are
@@ -157,6 +158,8 @@ def report(
         for dtype in dtypes:
             for job in jobs(channels, side, sources=sources):
                 if job.kernel is update_kernel and dtype != dtypes[-1]:
+                    continue
+                if only is not None and not job.name.startswith(tuple(only)):
                     continue
                 rows.append(compiled(job, architecture, "fp32" if job.kernel is update_kernel else dtype))
     return rows
