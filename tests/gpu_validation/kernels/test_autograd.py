@@ -44,7 +44,9 @@ def test_gradcheck_in_float64(name: str, by_batch: bool, device: str) -> None:
     stats = RunningStats(*(torch.full((*lead, 2), v, dtype=torch.float64, device=device) for v in (0.1, 0.7)))
     leaves = [t.requires_grad_() for t in (given.x, given.w1, given.w3, given.gates)]
     options: dict[str, Any] = {} if by_batch else {"stats": stats, "training": False}
-    assert torch.autograd.gradcheck(lambda *a: operation(name)(*a, **options), leaves, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda *a: operation(name)(*a, **options), leaves, fast_mode=True, check_undefined_grad=False
+    )
 
 
 @NAMES
@@ -151,7 +153,7 @@ def test_bad_masks_and_statistics_are_refused(active: Any, device: str) -> None:
     with pytest.raises(SpecError, match=r"active is .* bool\[6, 5\]"):
         operation("cell")(given.x, given.w1, given.w3, given.gates, active=active)
     short = RunningStats(torch.zeros(6, 2, 4, device=device), torch.ones(6, 2, 3, device=device))
-    with pytest.raises(SpecError, match="stats.mean has shape"):
+    with pytest.raises(SpecError, match=r"stats\.mean has shape"):
         operation("cell")(given.x, given.w1, given.w3, given.gates, short)
     given = Inputs((2, 3, 4, 4), torch.float32, device, edges=0)
     with pytest.raises(SpecError, match=r"active is .* bool\[3\]"):
@@ -160,8 +162,9 @@ def test_bad_masks_and_statistics_are_refused(active: Any, device: str) -> None:
 
 def test_a_cpu_without_the_interpreter_is_one_line() -> None:
     code = (
-        "import torch\nfrom gpu_validation.ops.nb201_triton import cell\nfrom nasbench_sim.errors import SpecError\n"
-        "try:\n    cell(torch.ones(2, 3, 4, 4), torch.ones(6, 3, 3, 1, 1), torch.ones(6, 3, 3, 3, 3), torch.ones(6, 5))\n"
+        "from torch import ones\nfrom gpu_validation.ops.nb201_triton import cell\n"
+        "from nasbench_sim.errors import SpecError\n"
+        "try:\n    cell(ones(2, 3, 4, 4), ones(6, 3, 3, 1, 1), ones(6, 3, 3, 3, 3), ones(6, 5))\n"
         "except SpecError as error:\n    print(error)"
     )
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
