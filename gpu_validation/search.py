@@ -149,7 +149,8 @@ class SupernetSearch:
         if self.table is None:
             keys = {role: [self.dataset.name, role, "search", "one-shot"] for role in judge.roles}
         else:
-            keys = {role: list(key) for role, key in self.table.report_keys_for(self.dataset.name).items()}
+            looked_up = self.table.report_keys_for(self.dataset.name)
+            keys = {role: [*map(str, key)] for role, key in looked_up.items()}
         return {
             "name": self.settings.name,
             "sha256": hashlib.sha256(text.encode()).hexdigest(),

@@ -79,7 +79,7 @@ def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
     state = trained(WIDE)
     theta = mixture(2).astype(np.float64)
     if kind == "cell":
-        theta = np.stack([WIDE.one_hot(np.array(a)) for a in ([1, 3, 2, 0, 4, 3], [0] * 6, [3] * 6)])
+        theta = np.stack([WIDE.one_hot(np.array(a)) for a in ([1, 3, 2, 0, 4, 3], [2, 1, 4, 1, 0, 2], [3] * 6)])
     loss, grad = WIDE.loss_and_grad(state, theta, discrete=kind == "cell")
     e = 1e-6
     for d, k in [(0, 1), (2, 3), (3, 2), (5, 4), (4, 0)]:
