@@ -65,7 +65,8 @@ class NB1Shot1Supernet(nn.Module):
         running, run = batch_norm == "running", choice_block(backend)
         space = cached_space(f"nb1shot1-{number}")
         assert isinstance(space, NB1Shot1)
-        self.space, self.in_channels, nodes = space, in_channels, space.nodes
+        self.space, self.in_channels, self.running = space, in_channels, running
+        nodes = space.nodes
         self.stem = ConvBNRelu(in_channels, channels, 3, running=running, generator=generator)
         cells, inputs, width = [], channels, channels
         for i in range(CELLS):
@@ -79,7 +80,7 @@ class NB1Shot1Supernet(nn.Module):
 
     def forward(self, images: Tensor, gates: Tensor, active: Active | None = None) -> Tensor:
         """Logits `[B, classes]` of `images[B, in_channels, H, W]` at `gates[D, K]`; see `contracts.Supernet`."""
-        check_images("NB1Shot1Supernet", images, self.in_channels)
+        check_images("NB1Shot1Supernet", images, self.in_channels, by_batch=self.training or not self.running)
         check_gates("NB1Shot1Supernet", gates, active, (self.space.D, self.space.K))
         wiring = wire(self.space, gates, active)
         x: Tensor = self.stem(images)

@@ -74,7 +74,7 @@ class NB201Supernet(nn.Module):
         sizes = {"channels": channels, "cells": cells, "classes": classes, "in_channels": in_channels}
         check_settings("NB201Supernet", batch_norm, **sizes)
         running, run = batch_norm == "running", nb201_cell(backend)
-        self.space, self.in_channels = cached_space("nb201"), in_channels
+        self.space, self.in_channels, self.running = cached_space("nb201"), in_channels, running
         self.body = Macro(
             lambda c: SearchCell(c, run, running=running, generator=generator),
             channels=channels,
@@ -87,7 +87,7 @@ class NB201Supernet(nn.Module):
 
     def forward(self, images: Tensor, gates: Tensor, active: Active | None = None) -> Tensor:
         """Logits `[B, classes]` of `images[B, in_channels, H, W]` at `gates[6, 5]`; see `contracts.Supernet`."""
-        check_images("NB201Supernet", images, self.in_channels)
+        check_images("NB201Supernet", images, self.in_channels, by_batch=self.training or not self.running)
         check_gates("NB201Supernet", gates, active, (6, 5))
         logits: Tensor = self.body(images, gates, active)
         return logits
