@@ -7,6 +7,7 @@ import io
 import pickle
 import struct
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from gpu_validation.data import load_dataset
 from gpu_validation.data.archives import CIFAR, read_cifar, read_imagenet16
 from gpu_validation.data.idx import DEBIAN, FILES, read_idx
+from gpu_validation.data.idx import load as load_fashion
 from gpu_validation.data.pickled import read_images
 from gpu_validation.data.subset import FILE
 from nasbench_sim.errors import TableError
@@ -190,7 +192,9 @@ def test_idx_files(tmp_path: Path) -> None:
         n = 12 if part == "train" else 6
         idx(tmp_path / pattern.format("images-idx3"), RANDOM.integers(0, 256, (n, 28, 28), dtype=np.uint8))
         idx(tmp_path / pattern.format("labels-idx1"), (np.arange(n) % 10).astype(np.uint8))
-    data = load_dataset("fashion-mnist", folder=tmp_path)
+    with pytest.raises(TableError, match="of another data set"):
+        load_dataset("fashion-mnist", folder=tmp_path)
+    data = load_fashion("fashion-mnist", tmp_path, "cpu", {})
     assert [data.size(s) for s in ("train", "valid", "test")] == [6, 6, 6] and data.channels == 1
     assert tuple(data.images["test"].shape) == (6, 1, 32, 32) and not data.images["test"][:, :, :2].any()
     path = tmp_path / "x.gz"
@@ -278,6 +282,20 @@ def test_the_subset(tmp_path: Path) -> None:
             load_dataset("cifar10-subset", folder=tmp_path)
         except TableError as error:
             assert "\n" not in str(error)
+
+
+def test_a_header_that_claims_a_huge_array_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    path = subset(tmp_path / FILE)
+    head = io.BytesIO()
+    claim = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 32, 32, 3)}
+    np.lib.format.write_array_header_1_0(head, claim)
+    with zipfile.ZipFile(path) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in {**content, "x_test.npy": head.getvalue() + b"\0" * 100}.items():
+            new.writestr(name, data)
+    with pytest.raises(TableError, match=r"x_test is uint8 of shape \(1000000000000, 32, 32, 3\)"):
+        load_dataset("cifar10-subset", folder=tmp_path)
 
 
 @pytest.mark.real
