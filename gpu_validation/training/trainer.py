@@ -126,9 +126,10 @@ class _Training:
         out = {"train_loss": float(seen[:, 0].mean()), "train_accuracy": 100 * float(seen[:, 1].mean())}
         for split in ("valid", "test"):
             out[f"{split}_loss"], out[f"{split}_accuracy"] = evaluate(self.network, self.dataset, split, self.spec)
-            if not math.isfinite(out[f"{split}_loss"]):  # the last step overflowed
-                at = f"after step {(epoch + 1) * self.steps - 1} (epoch {epoch + 1})"
-                raise RunError(f"the {split} loss is {out[f'{split}_loss']} {at}: lower lr ({self.spec.lr})")
+        whole = torch.stack([t.isfinite().all() for t in self.tensors().values()]).all()
+        if not (whole and math.isfinite(out["valid_loss"])):  # e.g. a variance that overflowed: its losses are finite
+            at = f"after step {(epoch + 1) * self.steps - 1} (epoch {epoch + 1})"
+            raise RunError(f"the network is not finite {at}: lower lr ({self.spec.lr})")
         for name, value in out.items():
             self.curves[name][epoch] = value
         return out

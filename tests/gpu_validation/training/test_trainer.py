@@ -129,13 +129,13 @@ def test_killed_within_a_checkpoint_it_goes_on_bit_for_bit(tmp_path: Path) -> No
 @pytest.mark.parametrize("decay", [5.0, 2.5], ids=["within an epoch", "at its last step"])
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_whole_epoch(tmp_path: Path, decay: float) -> None:
     asked = spec(lr=1.0, weight_decay=decay, epochs=40)  # weights grow manyfold a step
-    with pytest.raises(RunError, match=r"the .* (loss|gradient) is (nan|inf) (at|after) step \d+ \(epoch") as e:
+    with pytest.raises(RunError, match=r"is (nan|inf|not finite) (at|after) step \d+ \(epoch") as e:
         train(asked, DATA, maker(asked), folder=tmp_path)
     last = checkpoint.numbers(tmp_path, NAME)[-1]
     assert f"the state after epoch {last} is kept in {tmp_path}" in str(e.value) and "\n" not in str(e.value)
     found = checkpoint.load(tmp_path, NAME, asked.model_dump())
     assert found is not None
-    assert all(np.isfinite(v).all() for k, v in found.arrays.items() if k.startswith("network/body"))
+    assert all(np.isfinite(v).all() for k, v in found.arrays.items() if not k.startswith("curves/"))
     assert int(str(e.value).split(" step ")[1].split()[0]) // 4 == last >= 1
 
 
