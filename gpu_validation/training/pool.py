@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,31 @@ def train_pool(
             on_tick(number, spec.epochs, {name: float(found.curves[name][-1]) for name in CURVES})
         out.append(found)
     return Pool(tuple(out), dataset, device)
+
+
+def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise `RunError` for an output folder that holds something else, or a pool that is not to be continued."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give a folder")
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if held - CONTENT:
+        others = ", ".join(sorted(held - CONTENT)[:3])
+        raise RunError(f"{folder} holds {others}, which no training writes; choose another folder")
+    if held and not (resume or overwrite):
+        raise RunError(
+            f"{folder} is not empty; continue it with --resume, replace it with --overwrite, or choose another"
+        )
+
+
+def clear(folder: Path) -> None:
+    """Remove what a pool wrote into `folder`, and nothing else."""
+    members = folder / "members"
+    for path in list(members.iterdir()) if members.is_dir() else []:
+        if (found := re.fullmatch(r"(\d{5}-seed\d+)(-\d{8}\.\w+)?", path.name)) is None:
+            continue
+        checkpoint.clear(*((path, NAME) if path.is_dir() else (members, found[1])))
+    for name in CONTENT - {"members"}:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _numbered(on_tick: Tick, number: int) -> Callable[[int, int, Mapping[str, float]], None]:
