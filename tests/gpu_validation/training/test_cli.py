@@ -68,7 +68,7 @@ def test_a_pool_from_a_file_several_seeds_and_words(tmp_path: Path) -> None:
     assert result.output.count("epoch 2: train") == 4 and "predictions valid" in result.output
     said = Predictions.load(out / "predictions-test.h5")
     assert SPACE.index(said.archs).tolist() == [9930, 9930, 1462, 1462] and said.seeds.tolist() == [0, 1, 0, 1]
-    assert _cells([], "3") == _cells([], "3") and len(set(_cells([], "40"))) == 40
+    assert _cells([], "3") == _cells([], "40")[:3] and len(set(_cells([], "40"))) == 40
 
 
 def test_without_a_folder_nothing_is_kept_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,15 @@ def test_out_of_memory_names_a_batch_that_would_fit(kind: str, monkeypatch: pyte
         train(spec(), DATA, maker(spec()))
 
 
+def test_an_evaluation_that_does_not_fit_names_its_own_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("gpu_validation.training.trainer.evaluate", full)
+    with pytest.raises(RunError, match="a batch of 32 images does not fit into the memory of cpu; try a batch of 16"):
+        train(spec(), DATA, maker(spec()))
+
+
 def test_the_memory_of_a_gpu_is_measured_at_two_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for a GPU: 1,000 bytes of weights, 10 bytes an image, 1,000 bytes free beside the weights."""
     peak = [0]
