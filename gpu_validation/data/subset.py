@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,19 +52,36 @@ def read(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
                 limit = MAX_IMAGES * (32 * 32 * 3 if rank == 4 else 1) + 4096
                 if names[f"{key}.npy"] > limit:
                     raise TableError(f"{path}: {key} unpacks to {names[f'{key}.npy']} bytes, at most {limit} are read")
+                with archive.open(f"{key}.npy") as member:
+                    _check(path, key, *header(member))
         with np.load(path, allow_pickle=False) as content:
             arrays = {key: content[key] for key in ARRAYS}
     except FileNotFoundError:
         raise TableError(f"{path} is not there; say where {FILE} is with --data-folder") from None
+    except TableError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise TableError(f"{path} is damaged or no archive of arrays ({' '.join(str(error).split())[:120]})") from error
     except Exception as error:  # zlib.error and the like: whatever the archive does to its reader, it is the archive
         raise TableError(f"{path} is damaged ({type(error).__name__})") from error
-    for key, (rank, kind) in ARRAYS.items():
-        array = arrays[key]
-        if array.dtype != kind or array.ndim != rank or (rank == 4 and array.shape[1:] != (32, 32, 3)):
-            raise TableError(f"{path}: {key} is {array.dtype} of shape {array.shape}, not {kind} images or labels")
     for part in ("train", "test"):
         if not 4 <= len(arrays[f"x_{part}"]) == len(arrays[f"y_{part}"]) or arrays[f"y_{part}"].max() > 9:
             raise TableError(f"{path}: {part} has {len(arrays[f'y_{part}'])} labels that do not fit its images")
     return arrays
+
+
+def header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that a .npy file claims, from its first bytes; raises `ValueError` for what is no such file."""
+    version = np.lib.format.read_magic(member)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array in version {version} of the format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    return shape, dtype
+
+
+def _check(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    rank, kind = ARRAYS[key]
+    most = len(shape) == rank and shape[0] <= MAX_IMAGES
+    if dtype != kind or not most or (rank == 4 and shape[1:] != (32, 32, 3)):
+        raise TableError(f"{path}: {key} is {dtype} of shape {shape}, not {kind} images or labels")

@@ -20,7 +20,7 @@ from gpu_validation import checkpoint
 from gpu_validation.data import Dataset, batch, batches
 from gpu_validation.memory import told_what_fits
 from gpu_validation.training.spec import TrainSpec
-from nasbench_sim.errors import RunError
+from nasbench_sim.errors import RunError, SpecError
 
 Array = npt.NDArray[Any]
 Tick = Callable[[int, int, Mapping[str, float]], None]
@@ -69,10 +69,14 @@ class _Training:
         return {**out, **{f"momentum/{name}": m for name, m in zip(names, self.momentum, strict=True)}}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what a checkpoint holds."""
+        """Take over what a checkpoint holds; raises `RunError` where that is no state of this network."""
+        mine = self.tensors()
+        sizes = {**{k: t.numel() for k, t in mine.items()}, **{f"curves/{k}": v.size for k, v in self.curves.items()}}
+        if sizes != {name: array.size for name, array in arrays.items()}:
+            raise RunError("the checkpoint holds another network than its specification says; start in another folder")
         with torch.no_grad():
-            for name, tensor in self.tensors().items():
-                tensor.copy_(torch.from_numpy(arrays[name]))
+            for name, tensor in mine.items():
+                tensor.copy_(torch.from_numpy(arrays[name]).view(tensor.shape))
         for name in CURVES:
             self.curves[name][:] = arrays[f"curves/{name}"]
 
@@ -100,12 +104,12 @@ class _Training:
         loss = F.cross_entropy(logits, y)
         scale = LOSS_SCALE if s.precision == "float16" else 1.0
         gradients = torch.autograd.grad(loss * scale, parameters)
-        seen, right = torch.stack([loss.detach(), (logits.argmax(1) == y).float().mean()]).tolist()
-        if not math.isfinite(seen):
-            raise RunError(
-                f"the training loss is {seen} at step {total} (epoch {epoch + 1}); lower lr ({s.lr}): the state of the "
-                "last whole epoch is kept"
-            )
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        right_share = (logits.argmax(1) == y).float().mean()
+        seen, right, size = torch.stack([loss.detach(), right_share, norm]).tolist()
+        for what, value in (("training loss", seen), ("norm of the gradient", size)):
+            if not math.isfinite(value):  # before the step is made: the weights are still good
+                raise RunError(f"the {what} is {value} at step {total} (epoch {epoch + 1}): lower lr ({s.lr})")
         rate = s.lr * 0.5 * (1 + math.cos(math.pi * epoch / s.epochs))
         with torch.no_grad():
             moved = [g / scale + s.weight_decay * p for g, p in zip(gradients, parameters, strict=True)]
@@ -115,13 +119,29 @@ class _Training:
             torch._foreach_add_(parameters, moved, alpha=-rate)
         return seen, right
 
+    def probe(self, n: int) -> None:
+        """A step's passes on `n` images, for measuring their memory."""
+        x, y = batch(self.dataset, "train", seed=0, step=0, size=n, augment=False)
+        torch.autograd.grad(F.cross_entropy(self.forward(x), y), list(self.network.parameters()))
+
+    def probe_evaluation(self, n: int) -> None:
+        """The pass of an evaluation on `n` images."""
+        with torch.no_grad():
+            self.network(batch(self.dataset, "valid", seed=0, step=0, size=n, augment=False)[0])
+
     def epoch(self, epoch: int) -> dict[str, float]:
         """All steps of an epoch, then the whole validation and test split."""
         self.network.train()
-        seen = np.array([self.step(epoch, i) for i in range(self.steps)])
+        with told_what_fits(self.spec.batch, self.probe, self.device):
+            seen = np.array([self.step(epoch, i) for i in range(self.steps)])
         out = {"train_loss": float(seen[:, 0].mean()), "train_accuracy": 100 * float(seen[:, 1].mean())}
-        for split in ("valid", "test"):
-            out[f"{split}_loss"], out[f"{split}_accuracy"] = evaluate(self.network, self.dataset, split, self.spec)
+        with told_what_fits(self.spec.eval_batch, self.probe_evaluation, self.device):
+            for split in ("valid", "test"):
+                out[f"{split}_loss"], out[f"{split}_accuracy"] = evaluate(self.network, self.dataset, split, self.spec)
+        whole = torch.stack([t.isfinite().all() for t in self.tensors().values()]).all()
+        if not (whole and math.isfinite(out["valid_loss"])):  # e.g. a variance that overflowed: its losses are finite
+            at = f"after step {(epoch + 1) * self.steps - 1} (epoch {epoch + 1})"
+            raise RunError(f"the network is not finite {at}: lower lr ({self.spec.lr})")
         for name, value in out.items():
             self.curves[name][epoch] = value
         return out
@@ -154,18 +174,28 @@ def train(
 
     `on_tick(epochs done, epochs in all, last values)` after every epoch. Raises `RunError` for a loss that is not
     finite (the step is named, the last whole epoch stays on disk), for a batch that does not fit into memory (it names
-    one that would), and for a checkpoint of another specification.
+    one that would), and for a checkpoint of another specification; `SpecError` for a data set that is not the
+    specification's, or has fewer images than a batch.
     """
+    if spec.dataset != dataset.name:
+        raise SpecError(f"this is a training on {spec.dataset}, the images are of {dataset.name}")
+    if spec.batch > dataset.size("train"):
+        raise SpecError(
+            f"{dataset.name} has {dataset.size('train')} training images, fewer than a batch of {spec.batch}"
+        )
     training = _Training(spec, dataset, make(torch.Generator().manual_seed(spec.seed)), device)
-    facts = {"specification": spec.digest, "data": dataset.sha256}
+    facts = {**spec.model_dump(), "data": dataset.sha256}
     began, before, first = time.perf_counter(), 0.0, 0
     found = checkpoint.load(folder, NAME, facts) if folder is not None and resume else None
     if found is not None:
         training.restore(found.arrays)
         first, before = found.number, float(found.facts.get("seconds", 0.0))
     for epoch in range(first, spec.epochs):
-        with told_what_fits(spec.batch, lambda n: _probe(training, n), training.device):
+        try:
             last = training.epoch(epoch)
+        except RunError as error:
+            kept = f"; the state after epoch {epoch} is kept in {folder}" if folder is not None and epoch else ""
+            raise RunError(f"{error}{kept}") from error
         if folder is not None:
             training.save(folder, epoch + 1, {**facts, "seconds": before + time.perf_counter() - began})
         if on_tick is not None:
@@ -174,7 +204,9 @@ def train(
     return Trained(spec, training.curves, before + time.perf_counter() - began, training.network)
 
 
-def _probe(training: _Training, n: int) -> None:
-    """A step's passes on `n` images, for measuring their memory."""
-    x, y = batch(training.dataset, "train", seed=0, step=0, size=n, augment=False)
-    torch.autograd.grad(F.cross_entropy(training.forward(x), y), list(training.network.parameters()))
+def predict(network: nn.Module, dataset: Dataset, split: str, size: int) -> npt.NDArray[np.float32]:
+    """Class probabilities `[n, classes]` of a whole split in order, with running statistics; softmax in float64."""
+    network.eval()
+    with torch.no_grad():
+        parts = [network(x).double().softmax(1).cpu() for x, _ in batches(dataset, split, size)]
+    return torch.cat(parts).numpy().astype(np.float32)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import pickle
 import struct
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_validation.data import load_dataset
-from gpu_validation.data.archives import CIFAR, read_cifar, read_imagenet16
+from gpu_validation.data import archives, load_dataset
+from gpu_validation.data.archives import CIFAR, IMAGENET16, read_cifar, read_imagenet16
 from gpu_validation.data.idx import DEBIAN, FILES, read_idx
+from gpu_validation.data.idx import load as load_fashion
 from gpu_validation.data.pickled import read_images
 from gpu_validation.data.subset import FILE
 from nasbench_sim.errors import TableError
@@ -101,18 +104,22 @@ def test_python_3_pickles_of_every_protocol() -> None:
         assert np.array_equal(got, x) and y.tolist() == [1, 120, 5]
 
 
-def test_imagenet16_keeps_the_first_120_classes_from_one(tmp_path: Path) -> None:
+def test_imagenet16_keeps_the_first_120_classes_from_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"):
         data = {"data": images(6, 768), "labels": [1, 120, 121, 1000, 60, 7]}
         (tmp_path / name).write_bytes(pickle.dumps(data, protocol=3))
-    (x, y), (_, y_test), classes, side = read_imagenet16(tmp_path)
+    with pytest.raises(TableError, match=r"train_data_batch_1 has MD5 .* the original 27846dcaa50de8e2"):
+        load_dataset("ImageNet16-120", folder=tmp_path)
+    ours = {name: hashlib.md5((tmp_path / name).read_bytes(), usedforsecurity=False).hexdigest() for name in IMAGENET16}
+    (x, y), (_, y_test), classes, side = read_imagenet16(tmp_path, ours)
     assert len(x) == 40 and y.tolist() == [0, 119, 59, 6] * 10 and y_test.tolist() == [0, 119, 59, 6]
     assert (classes, side) == (120, 16)
+    monkeypatch.setattr(archives, "IMAGENET16", ours)
     data = load_dataset("ImageNet16-120", folder=tmp_path)
     assert [data.size(s) for s in ("train", "valid", "test")] == [40, 2, 2] and data.pad == 2
     (tmp_path / "train_data_batch_7").unlink()
     with pytest.raises(TableError, match="train_data_batch_7 cannot be read"):
-        read_imagenet16(tmp_path)
+        load_dataset("ImageNet16-120", folder=tmp_path)
 
 
 class Attack:
@@ -190,7 +197,9 @@ def test_idx_files(tmp_path: Path) -> None:
         n = 12 if part == "train" else 6
         idx(tmp_path / pattern.format("images-idx3"), RANDOM.integers(0, 256, (n, 28, 28), dtype=np.uint8))
         idx(tmp_path / pattern.format("labels-idx1"), (np.arange(n) % 10).astype(np.uint8))
-    data = load_dataset("fashion-mnist", folder=tmp_path)
+    with pytest.raises(TableError, match="of another data set"):
+        load_dataset("fashion-mnist", folder=tmp_path)
+    data = load_fashion("fashion-mnist", tmp_path, "cpu", {})
     assert [data.size(s) for s in ("train", "valid", "test")] == [6, 6, 6] and data.channels == 1
     assert tuple(data.images["test"].shape) == (6, 1, 32, 32) and not data.images["test"][:, :, :2].any()
     path = tmp_path / "x.gz"
@@ -278,6 +287,20 @@ def test_the_subset(tmp_path: Path) -> None:
             load_dataset("cifar10-subset", folder=tmp_path)
         except TableError as error:
             assert "\n" not in str(error)
+
+
+def test_a_header_that_claims_a_huge_array_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    path = subset(tmp_path / FILE)
+    head = io.BytesIO()
+    claim = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 32, 32, 3)}
+    np.lib.format.write_array_header_1_0(head, claim)
+    with zipfile.ZipFile(path) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in {**content, "x_test.npy": head.getvalue() + b"\0" * 100}.items():
+            new.writestr(name, data)
+    with pytest.raises(TableError, match=r"x_test is uint8 of shape \(1000000000000, 32, 32, 3\)"):
+        load_dataset("cifar10-subset", folder=tmp_path)
 
 
 @pytest.mark.real
