@@ -22,7 +22,7 @@ def proxies(
         list[str] | None, typer.Option(help="A cell, as string or official index; repeatable. Default: --all.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All 15,625 cells.")] = False,
-    data: Annotated[list[str] | None, typer.Option(help="Data sets, a column each; default cifar10.")] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", "--dataset", help="A data set, one column each; repeatable.")] = None,
     data_folder: DataFolder = None,
     channels: Annotated[int, typer.Option(help="Channels C of the first stage.")] = 16,
     cells: Annotated[int, typer.Option(help="Cells N a stage.")] = 5,
@@ -30,6 +30,7 @@ def proxies(
     batch: Annotated[int, typer.Option(help="Images, for the proxies that look at any.")] = 64,
     device: Device = "cpu",
     threads: Threads = 0,
+    strings: Annotated[bool, typer.Option("--strings/--no-strings", help="A column of the cells' strings.")] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with FILE.part.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +53,7 @@ def proxies(
         batch_size=batch,
         folder=data_folder,
         device=device,
+        strings=strings,
     )
     with progress_bar(not as_json, unit="classes of equal cells") as (tick, _):
         path = run_proxies(options, progress=lambda done, total: tick([(done, total)]))
