@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from gpu_validation import checkpoint
-from gpu_validation.data import batch
+from gpu_validation.data import batch, load_dataset
 from gpu_validation.memory import fitting, told_what_fits
 from gpu_validation.training import PROTOCOLS, Trained, TrainSpec, make_train_spec, train
 from gpu_validation.training.trainer import CURVES, NAME, predict
@@ -258,3 +258,16 @@ def test_impossible_specifications() -> None:
     with pytest.raises(SpecError, match="a training on digits, the images are of synthetic"):
         train(elsewhere, DATA, maker(elsewhere))
     assert isinstance(spec(), TrainSpec)
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_as_a_cpu_does_and_goes_on(tmp_path: Path) -> None:
+    """The same mini-batches and initial weights: one epoch agrees to the rounding of TF32 convolutions."""
+    asked, theirs = spec(), load_dataset("synthetic", device="cuda")
+    with pytest.raises(Stop):
+        train(asked, theirs, maker(asked), device="cuda", folder=tmp_path, on_tick=cut_after(1))
+    got = train(asked, theirs, maker(asked), device="cuda", folder=tmp_path, resume=True)
+    want = train(asked, DATA, maker(asked))
+    assert got.curves["train_loss"][0] == pytest.approx(want.curves["train_loss"][0], rel=1e-2)
+    assert got.curves["train_loss"][-1] < got.curves["train_loss"][0]
+    assert next(got.network.parameters()).is_cuda
