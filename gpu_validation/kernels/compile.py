@@ -31,7 +31,7 @@ from gpu_validation.kernels.choice import (
 )
 from gpu_validation.kernels.node import node_kernel
 from gpu_validation.kernels.shapes import blocks
-from gpu_validation.kernels.source import source_kernel
+from gpu_validation.kernels.source import SOURCE_OPTIONS, source_kernel
 from gpu_validation.kernels.statistics import MERGED, merge_kernel, statistics_kernel
 from gpu_validation.kernels.tiles import OPTIONS, interpreted
 from gpu_validation.kernels.update import ADAM, BLOCK_S, PLAIN, VADAM, update_kernel
@@ -120,7 +120,9 @@ def compiled(job: Job, architecture: int, dtype: str) -> dict[str, Any]:
     """One kernel's machine code, as numbers."""
     types, aligned = _signature(job, dtype)
     source = ASTSource(job.kernel, types, dict(job.constants), aligned)
-    options = dict(OPTIONS) if job.kernel is not update_kernel else {"enable_fp_fusion": False}
+    options: dict[str, Any] = dict(SOURCE_OPTIONS if job.kernel is source_kernel else OPTIONS)
+    if job.kernel is update_kernel:
+        options = {"enable_fp_fusion": False}
     done = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     return {
         "kernel": job.name,

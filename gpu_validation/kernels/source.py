@@ -29,6 +29,9 @@ from gpu_validation.kernels.tiles import (
     window,
 )
 
+#: left alone, ptxas aims at 168 registers, three blocks a multiprocessor, and spills 8 bytes (bfloat16, sm_90, C 64);
+#: at 160 float32 spills 88, at 192 none of the 81 variants tried does
+SOURCE_OPTIONS = {**OPTIONS, "maxnreg": 192}
 #: bits of `on` beyond those of the three targets: r1 and r3 are there, dx is asked for
 R1, R3, DX = 12, 13, 14
 
@@ -144,6 +147,6 @@ def source(
     r1, r3 = (x if r is None else r for r in (r1, r3))
     source_kernel[(programs, -(-channels // block_c))](
         x if out is None else out, partial, gates, x, r1, r3, *(grads * 3)[:3], on, pixels, each, C=channels,
-        H=height, W=width, SOURCE=number, BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(x.dtype), **OPTIONS,
+        H=height, W=width, SOURCE=number, BLOCK_P=block_p, BLOCK_C=block_c, ACC=triton_type(x.dtype), **SOURCE_OPTIONS,
     )  # fmt: skip
     return out

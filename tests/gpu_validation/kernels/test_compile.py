@@ -38,7 +38,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """
     code = (
         "import json; from gpu_validation.kernels.compile import report; "
-        "print(json.dumps(report(dtypes=['bf16']) + report([90], ['fp32'], only=['node', 'backward'])))"
+        "print(json.dumps(report(dtypes=['bf16']) + report([90], ['fp32'], only=['node', 'backward']) + "
+        "report([90], ['bf16'], channels=64, side=8, only=['backward source'])))"
     )
     cache = str(tmp_path_factory.mktemp("triton"))
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": cache}
