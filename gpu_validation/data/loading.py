@@ -15,6 +15,10 @@ DATASETS: dict[str, str | None] = {
     "digits": "digits",
     "synthetic": None,
     "cifar10-subset": "subset",
+    "fashion-mnist": "fashion",
+    "cifar10": "cifar",
+    "cifar100": "cifar",
+    "ImageNet16-120": "imagenet16",
 }
 
 

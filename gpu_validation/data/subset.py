@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -51,19 +52,33 @@ def read(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
                 limit = MAX_IMAGES * (32 * 32 * 3 if rank == 4 else 1) + 4096
                 if names[f"{key}.npy"] > limit:
                     raise TableError(f"{path}: {key} unpacks to {names[f'{key}.npy']} bytes, at most {limit} are read")
+            for key in ARRAYS:
+                _check_header(path, archive, key, names[f"{key}.npy"])
         with np.load(path, allow_pickle=False) as content:
             arrays = {key: content[key] for key in ARRAYS}
     except FileNotFoundError:
         raise TableError(f"{path} is not there; say where {FILE} is with --data-folder") from None
+    except TableError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise TableError(f"{path} is damaged or no archive of arrays ({' '.join(str(error).split())[:120]})") from error
     except Exception as error:  # zlib.error and the like: whatever the archive does to its reader, it is the archive
         raise TableError(f"{path} is damaged ({type(error).__name__})") from error
-    for key, (rank, kind) in ARRAYS.items():
-        array = arrays[key]
-        if array.dtype != kind or array.ndim != rank or (rank == 4 and array.shape[1:] != (32, 32, 3)):
-            raise TableError(f"{path}: {key} is {array.dtype} of shape {array.shape}, not {kind} images or labels")
     for part in ("train", "test"):
         if not 4 <= len(arrays[f"x_{part}"]) == len(arrays[f"y_{part}"]) or arrays[f"y_{part}"].max() > 9:
             raise TableError(f"{path}: {part} has {len(arrays[f'y_{part}'])} labels that do not fit its images")
     return arrays
+
+
+def _check_header(path: Path, archive: zipfile.ZipFile, key: str, size: int) -> None:
+    """Raise `TableError` unless the array's header says what it should: NumPy allocates whatever a header claims."""
+    rank, kind = ARRAYS[key]
+    with archive.open(f"{key}.npy") as file:
+        if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+            raise TableError(f"{path}: {key} is an array of another version of .npy than 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+        start = file.tell()
+    if dtype != kind or len(shape) != rank or (rank == 4 and shape[1:] != (32, 32, 3)):
+        raise TableError(f"{path}: {key} is {dtype} of shape {shape}, not {kind} images or labels")
+    if start + math.prod(shape) != size:
+        raise TableError(f"{path}: {key} says it has shape {shape}, which is not the {size} bytes it unpacks to")

@@ -5,7 +5,8 @@ largest, which `stream_pickle` interprets without any unpickler), under rules:
 
 1. The file is refused above a byte cap before it is opened.
 2. Every opcode is checked before any is executed: plain data, the memo, and "build this named record" pass; persistent
-   ids, the extension registry, protocol 0 text opcodes, and memo indices that would reserve memory do not.
+   ids, the extension registry, protocol 0 text opcodes, and memo indices that would reserve memory do not. The byte
+   strings of Python 2 pass only where a reader says that its originals were written by it.
 3. A global is only ever an entry of an explicit `{(module, name): constructor}`. Constructors are inert: records that
    accept nothing but a plain state, and functions wrapped so that a pickle can neither read nor change them.
 
@@ -85,8 +86,9 @@ class _Function:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, allowed: Allowed) -> None:
-        super().__init__(io.BytesIO(data), fix_imports=False, encoding="ASCII", errors="strict")
+    def __init__(self, data: bytes, allowed: Allowed, python2: bool) -> None:
+        encoding = "bytes" if python2 else "ASCII"
+        super().__init__(io.BytesIO(data), fix_imports=False, encoding=encoding, errors="strict")
         self._allowed = {
             name: c if isinstance(c, type) and issubclass(c, Record) else _Function(c) for name, c in allowed.items()
         }
@@ -123,13 +125,15 @@ _COUNTED = {
     0x42: 4,  # BINBYTES
     0x8A: 1,  # LONG1
 }
+_PYTHON2 = {0x55: 1, 0x54: 4}  # SHORT_BINSTRING, BINSTRING: byte strings, the text of Python 2
 _PROTO, _STOP, _GLOBAL, _FRAME, _EMPTY_SET = 0x80, 0x2E, 0x63, 0x95, 0x8F
 _MAX_SETS = 8  # an empty set is one byte for 216
 
 
-def _check_opcodes(data: bytes) -> None:
+def _check_opcodes(data: bytes, python2: bool = False) -> None:
     """Walk every opcode without executing any; raise `UnpicklingError` at the first that is not allowed."""
     end = len(data)
+    counted = {**_COUNTED, **_PYTHON2} if python2 else _COUNTED
     position = 2 if data[:1] == bytes([_PROTO]) and 2 <= data[1] <= 5 else 0
     if position == 0:
         raise pickle.UnpicklingError("it is not a pickle of protocol 2 to 5")
@@ -158,8 +162,8 @@ def _check_opcodes(data: bytes) -> None:
             if position + 9 + size > end:
                 raise pickle.UnpicklingError(f"the frame at byte {position} claims {size} bytes and runs past the end")
             position += 9
-        elif opcode in _COUNTED:
-            start = position + 1 + _COUNTED[opcode]
+        elif opcode in counted:
+            start = position + 1 + counted[opcode]
             size = int.from_bytes(data[position + 1 : start], "little")
             if start + size > end:
                 raise pickle.UnpicklingError(f"the value at byte {position} claims {size} bytes and runs past the end")
@@ -168,17 +172,20 @@ def _check_opcodes(data: bytes) -> None:
             raise pickle.UnpicklingError(f"opcode {opcode:#04x} at byte {position} is not allowed")
 
 
-def read_pickle(source: bytes | Path, *, what: str, cap: int, allowed: Allowed | None = None) -> Any:
+def read_pickle(
+    source: bytes | Path, *, what: str, cap: int, allowed: Allowed | None = None, python2: bool = False
+) -> Any:
     """The plain data of a pickle (bytes, or a file) that builds nothing but `allowed`.
 
-    `cap` is the most bytes it may have; `what` names it in errors. Raises `TableError` in one line, with nothing of
+    `cap` is the most bytes it may have; `what` names it in errors. `python2`: also accept byte strings as Python 2
+    wrote them, and give them as bytes. Raises `TableError` in one line, with nothing of
     the pickle executed where an opcode is refused, and with nothing but `allowed` constructors called otherwise.
     """
     try:
         data = _bounded(source, what, cap)
-        _check_opcodes(data)
+        _check_opcodes(data, python2)
         with _gc_paused():
-            return _Unpickler(data, allowed or {}).load()
+            return _Unpickler(data, allowed or {}, python2).load()
     except OSError as error:
         raise TableError(f"{what}: cannot be read ({error.strerror or error}); check the path") from error
     except TableError:
