@@ -74,9 +74,9 @@ def _check_header(path: Path, archive: zipfile.ZipFile, key: str, size: int) -> 
     """Raise `TableError` unless the array's header says what it should: NumPy allocates whatever a header claims."""
     rank, kind = ARRAYS[key]
     with archive.open(f"{key}.npy") as file:
-        if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+        if np.lib.format.read_magic(file) != (1, 0):
             raise TableError(f"{path}: {key} is an array of another version of .npy than 1.0")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         start = file.tell()
     if dtype != kind or len(shape) != rank or (rank == 4 and shape[1:] != (32, 32, 3)):
         raise TableError(f"{path}: {key} is {dtype} of shape {shape}, not {kind} images or labels")

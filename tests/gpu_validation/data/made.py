@@ -1,4 +1,4 @@
-"""Small archives in the formats of the published ones: a Python 2 pickle written opcode by opcode, .tar.gz, IDX, .npz."""
+"""Small archives in the formats of the published ones: pickles of Python 2 opcode by opcode, .tar.gz, IDX."""
 
 from __future__ import annotations
 

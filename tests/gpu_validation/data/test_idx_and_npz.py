@@ -65,9 +65,9 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
 
 def test_no_fashion_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion, "DEBIAN", tmp_path / "absent")
-    with pytest.raises(TableError, match="--data-folder, or apt install dataset-fashion-mnist"):
+    with pytest.raises(TableError, match=r"--data-folder, or apt install dataset-fashion-mnist"):
         load_dataset("fashion-mnist")
-    with pytest.raises(TableError, match="train-images-idx3-ubyte.gz is not there"):
+    with pytest.raises(TableError, match=r"train-images-idx3-ubyte\.gz is not there"):
         load_dataset("fashion-mnist", folder=tmp_path)
 
 
