@@ -113,7 +113,7 @@ def _told(spec: TrainSpec, dataset: Dataset) -> Any:
         fresh.net.train()
         fresh.step(*batch(dataset, "train", seed=spec.seed, step=0, size=size), lr=0.0)
 
-    return told(device_name(dataset.device), min(spec.batch, dataset.size("train")), one_step)
+    return told(device_name(dataset.device), spec.batch, spec.eval_batch, one_step)
 
 
 def device_name(device: torch.device) -> str:

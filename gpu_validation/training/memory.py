@@ -19,12 +19,14 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def largest(run: Callable[[int], None], size: int) -> int:
-    """The largest of size/2, size/4, ... for which `run` has enough memory; 0 where none of at least 2 has.
+    """The largest of size, size/2, size/4, ... for which `run` has enough memory; 0 where none of at least 2 has.
 
-    >>> largest(lambda n: None, 64)
-    32
+    >>> def run(n):
+    ...     if n > 20:
+    ...         raise MemoryError
+    >>> largest(run, 64)
+    16
     """
-    size //= 2
     while size >= 2:
         _release()
         try:
@@ -39,19 +41,25 @@ def largest(run: Callable[[int], None], size: int) -> int:
 
 
 @contextmanager
-def told(where: str, batch: int, run: Callable[[int], None]) -> Iterator[None]:
+def told(where: str, batch: int, eval_batch: int, run: Callable[[int], None]) -> Iterator[None]:
     """Turn running out of memory inside into a `RunError` that names a batch for which `run(batch)` has enough."""
-    problem = ""
+    problem = None
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         problem = " ".join(str(error).split())[:100]
-    if problem:  # outside the handler: the traceback would hold on to what filled the memory
-        fits = largest(run, batch)
-        mend = f"a batch of {fits} fits: set batch={fits}" if fits else "not even 2 images fit: take fewer channels"
-        raise RunError(f"out of memory on {where} with batch {batch}; {mend} ({problem})")
+    if problem is None:
+        return
+    fits = largest(run, batch)  # outside the handler: its traceback holds on to what filled the memory
+    if fits == batch:
+        mend = f"a training step of {batch} images fits, so it is the evaluation: set eval_batch below {eval_batch}"
+    elif fits:
+        mend = f"a batch of {fits} fits: set batch={fits}"
+    else:
+        mend = "not even 2 images fit: take fewer channels or another device"
+    raise RunError(f"out of memory on {where} with batch {batch}; {mend} ({problem})")
 
 
 def _release() -> None:

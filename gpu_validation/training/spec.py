@@ -2,7 +2,8 @@
 
 Protocol `table` is that of NAS-Bench-201 (Dong & Yang, ICLR 2020, section 3.2; AutoDL-Projects, exps/NAS-Bench-201,
 functions.py): SGD with Nesterov momentum 0.9, lr 0.1 to 0 by a cosine that moves every step, weight decay 5e-4 on all
-weights, batch 256, 200 epochs, flip and crop, no cutout. `table-12` is its short run of 12 epochs. `short` is ours, for small data on a CPU: 20 epochs, batch 64; its accuracies are in no table.
+weights, batch 256, 200 epochs, flip and crop, no cutout. `table-12` is its short run of 12 epochs.
+`short` is ours, for small data on a CPU: 20 epochs, batch 64; its accuracies are in no table.
 
 Deviations: an epoch's last mini-batch is filled up from the beginning of its permutation; NAS-Bench-1Shot1 cells are
 trained by the same recipe, not by RMSProp as in NAS-Bench-101.
