@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,7 @@ class SupernetLandscape:
         module = self._module(settings.backend, 0)
         self.space: Space = module.space  # type: ignore[assignment]
         self.dtype = np.dtype(str(self.number).removeprefix("torch."))
-        self.net = FlatNetwork(torch.compile(module) if settings.compiled else module)
+        self.net = FlatNetwork(cast(nn.Module, torch.compile(module)) if settings.compiled else module)
         plain = settings.backend == "reference" and not settings.compiled
         # double backward: only the plain network is sure to have it
         self.exact = self.net if plain else FlatNetwork(self._module("reference", 0))
@@ -95,8 +95,7 @@ class SupernetLandscape:
         return frozenset({"weights", "hessian-vector"})
 
     def _module(self, backend: str, seed: int) -> nn.Module:
-        module = self._make(backend, torch.Generator().manual_seed(seed)).to(self.device, self.number)
-        return module.to(memory_format=torch.channels_last) if self.settings.channels_last else module
+        return self._make(backend, torch.Generator().manual_seed(seed)).to(self.device, self.number)
 
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """Weights drawn for `seeds[S]`, nothing trained."""

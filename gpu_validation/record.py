@@ -148,6 +148,6 @@ def predictions(search: SupernetSearch, shared: LandscapeState, archs: Array, sp
         land.space.name,
         search.dataset.name,
         split,  # type: ignore[arg-type]
-        [row.seed] * len(archs),
+        np.full(len(archs), row.seed),
         f"{search.settings.name}, shared weights of one search by {search.method}; {REMARK}",
     )

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from gpu_validation import checkpoint
-from gpu_validation.data import Dataset
+from gpu_validation.data import Dataset, batch
 from gpu_validation.evaluate import SupernetJudge
 from gpu_validation.landscape import SupernetLandscape
 from gpu_validation.parallel import Group
@@ -87,7 +87,10 @@ class SupernetSearch:
             dtype="float64" if wide else "float32",
         )
         make = make_supernet(self.settings, self.dataset)
-        how: dict[str, Any] = {"device": self.device, "proxy": self.proxy, "group": self.group}
+        proxy = self.proxy or (
+            stand_alone_proxy(self.settings, self.dataset) if self.settings.space == "nb201" else None
+        )
+        how: dict[str, Any] = {"device": self.device, "proxy": proxy, "group": self.group}
         self.landscape = SupernetLandscape(self.settings, self.dataset, make, **how)
         judge = SupernetJudge(self.landscape, self._table_judge())
         searcher = in_order(make_searcher(self.spec), self.settings)
@@ -149,7 +152,8 @@ class SupernetSearch:
         if self.table is None:
             keys = {role: [self.dataset.name, role, "search", "one-shot"] for role in judge.roles}
         else:
-            keys = {role: list(key) for role, key in self.table.report_keys_for(self.dataset.name).items()}
+            looked_up = self.table.report_keys_for(self.dataset.name)
+            keys = {role: [*map(str, key)] for role, key in looked_up.items()}
         return {
             "name": self.settings.name,
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -162,6 +166,23 @@ class SupernetSearch:
             "device": device_name(self.device),
             "torch": torch.__version__,
         }
+
+
+def stand_alone_proxy(settings: SupernetSettings, dataset: Dataset) -> Callable[[str, Any], Any]:
+    """`proxy(name, archs[..., 6])`: zero-cost scores of stand-alone networks of the supernet's size on this data set.
+
+    Networks are drawn with seed 42, one a class of equal cells; the mini-batch is the first of the training split.
+    Classes are scored once a search.
+    """
+    from gpu_validation.proxies.saliency import Batch
+    from gpu_validation.proxies.score import Cache, Setting, score
+
+    _, channels, side, _ = dataset.images["train"].shape
+    sizes = {"classes": dataset.classes, "size": side, "in_channels": channels}
+    setting = Setting(**sizes, channels=settings.channels, cells=settings.cells)
+    images, labels = batch(dataset, "train", seed=setting.seed, step=0, size=settings.batch, augment=False)
+    cache: Cache = {}
+    return lambda name, archs: score(name, archs, setting, batch=Batch(images, labels), cache=cache)
 
 
 def in_order(searcher: Searcher, settings: SupernetSettings) -> Searcher:

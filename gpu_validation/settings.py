@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,7 +12,6 @@ from nasbench_sim.errors import SpecError
 from nasbench_sim.searchers.gradient import StepOrder
 
 SPACES = ("nb201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3")
-M = TypeVar("M", bound=BaseModel)
 Precision = Literal["float32", "float64", "bfloat16", "float16"]
 
 
@@ -93,19 +91,14 @@ def make_settings(**values: Any) -> SupernetSettings:
         ...
     nasbench_sim.errors.SpecError: impossible supernet: batch: Input should be greater than or equal to 2
     """
-    return checked(SupernetSettings, "supernet", values)
-
-
-def checked(model: type[M], what: str, values: Mapping[str, Any]) -> M:
-    """`model(**values)` with every problem told in one line as a `SpecError` about an impossible `what`."""
     try:
-        return model(**values)
+        return SupernetSettings(**values)
     except ValidationError as error:
         problems = []
         for e in error.errors():
             where = ".".join(str(p) for p in e["loc"])
             message = e["msg"].removeprefix("Value error, ")
             if e["type"] == "extra_forbidden":
-                message = f"there is no such setting; there are {', '.join(model.model_fields)}"
+                message = f"there is no such setting; there are {', '.join(SupernetSettings.model_fields)}"
             problems.append(f"{where}: {message}" if where else message)
-        raise SpecError(f"impossible {what}: " + "; ".join(problems)) from error
+        raise SpecError("impossible supernet: " + "; ".join(problems)) from error

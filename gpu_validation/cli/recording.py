@@ -68,7 +68,7 @@ def record(
         method,
         net_settings(data, space, net),
         open_data(data, data_folder, device),
-        seed_list(seeds),  # type: ignore[arg-type]
+        seed_list(seeds),
         epochs,
         steps_per_epoch=steps_per_epoch,
         params=settings(set_ or [], "--set"),

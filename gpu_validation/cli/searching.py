@@ -71,7 +71,7 @@ def search(
             method,
             asked,
             open_data(data, data_folder, where),
-            seed_list(seeds),  # type: ignore[arg-type]
+            seed_list(seeds),
             epochs,
             steps_per_epoch=steps_per_epoch,
             params=settings(set_ or [], "--set"),

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 
 from gpu_validation.data.dataset import SPLITS, Dataset
-from gpu_validation.data.splits import stratified
 from nasbench_sim.errors import SpecError
 
 
@@ -53,4 +52,10 @@ def thirds(labels: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
     >>> {split: len(i) for split, i in thirds(np.repeat(np.arange(2), 6)).items()}
     {'train': 4, 'valid': 4, 'test': 4}
     """
-    return dict(zip(SPLITS, stratified(labels, 3), strict=True))
+    random = np.random.Generator(np.random.Philox(key=201))
+    parts: dict[str, list[npt.NDArray[np.int64]]] = {split: [] for split in SPLITS}
+    for label in np.unique(labels):
+        mine = random.permutation(np.flatnonzero(labels == label))
+        for split, some in zip(SPLITS, np.array_split(mine, 3), strict=True):
+            parts[split].append(some)
+    return {split: random.permutation(np.concatenate(some)) for split, some in parts.items()}

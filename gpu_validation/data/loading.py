@@ -14,11 +14,11 @@ from nasbench_sim.errors import SpecError, unknown
 DATASETS: dict[str, str | None] = {
     "digits": "digits",
     "synthetic": None,
+    "fashion-mnist": "idx",
+    "cifar10": "archives",
+    "cifar100": "archives",
+    "ImageNet16-120": "archives",
     "cifar10-subset": "subset",
-    "fashion-mnist": "fashion",
-    "cifar10": "cifar",
-    "cifar100": "cifar",
-    "ImageNet16-120": "imagenet16",
 }
 
 

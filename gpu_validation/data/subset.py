@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +52,8 @@ def read(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
                 limit = MAX_IMAGES * (32 * 32 * 3 if rank == 4 else 1) + 4096
                 if names[f"{key}.npy"] > limit:
                     raise TableError(f"{path}: {key} unpacks to {names[f'{key}.npy']} bytes, at most {limit} are read")
-            for key in ARRAYS:
-                _check_header(path, archive, key, names[f"{key}.npy"])
+                with archive.open(f"{key}.npy") as member:
+                    _check(path, key, *header(member))
         with np.load(path, allow_pickle=False) as content:
             arrays = {key: content[key] for key in ARRAYS}
     except FileNotFoundError:
@@ -70,15 +70,18 @@ def read(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
     return arrays
 
 
-def _check_header(path: Path, archive: zipfile.ZipFile, key: str, size: int) -> None:
-    """Raise `TableError` unless the array's header says what it should: NumPy allocates whatever a header claims."""
+def header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that a .npy file claims, from its first bytes; raises `ValueError` for what is no such file."""
+    version = np.lib.format.read_magic(member)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array in version {version} of the format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    return shape, dtype
+
+
+def _check(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     rank, kind = ARRAYS[key]
-    with archive.open(f"{key}.npy") as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise TableError(f"{path}: {key} is an array of another version of .npy than 1.0")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        start = file.tell()
-    if dtype != kind or len(shape) != rank or (rank == 4 and shape[1:] != (32, 32, 3)):
+    most = len(shape) == rank and shape[0] <= MAX_IMAGES
+    if dtype != kind or not most or (rank == 4 and shape[1:] != (32, 32, 3)):
         raise TableError(f"{path}: {key} is {dtype} of shape {shape}, not {kind} images or labels")
-    if start + math.prod(shape) != size:
-        raise TableError(f"{path}: {key} says it has shape {shape}, which is not the {size} bytes it unpacks to")

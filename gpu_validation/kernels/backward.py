@@ -21,18 +21,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gpu_validation.kernels.shapes import accumulator, blocks, split
 from gpu_validation.kernels.tiles import (
     OPTIONS,
-    accumulator,
     bit,
-    blocks,
     load_gate,
     load_row,
     load_tile,
     nibble,
     only,
     pixels_of_tile,
-    split,
     store_tile,
     triton_type,
 )

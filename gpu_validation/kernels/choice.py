@@ -19,19 +19,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gpu_validation.kernels.shapes import accumulator, blocks, empty_like_pixels, split
 from gpu_validation.kernels.tiles import (
     OPTIONS,
-    accumulator,
     bit,
-    blocks,
-    empty_like_pixels,
     inside,
     load_row,
     load_tile,
     only,
     pixels_of_tile,
     rows_and_columns,
-    split,
     store_tile,
     triton_type,
 )
@@ -168,7 +165,7 @@ def choice_source_kernel(
         mask = there[:, None] & wide
         v = tl.zeros([BLOCK_P, BLOCK_C], ACC)
         for DH in range(-1, 2):
-            for DW in tl.static_range(-1, 2):
+            for DW in range(-1, 2):  # a loop: unrolled, sm_100 spills 8 bytes
                 near = (only(there, pool) & inside(rows, columns, DH, DW, H, W))[:, None] & wide
                 shifted = lanes + (DH * W + DW)
                 place = load_tile(chosen, first, shifted, channels, C, near, tl.int32)

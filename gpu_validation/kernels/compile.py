@@ -32,7 +32,8 @@ from gpu_validation.kernels.choice import (
 from gpu_validation.kernels.node import node_kernel
 from gpu_validation.kernels.source import source_kernel
 from gpu_validation.kernels.statistics import MERGED, merge_kernel, statistics_kernel
-from gpu_validation.kernels.tiles import OPTIONS, blocks, interpreted
+from gpu_validation.kernels.shapes import blocks
+from gpu_validation.kernels.tiles import OPTIONS, interpreted
 from gpu_validation.kernels.update import ADAM, BLOCK_S, PLAIN, VADAM, update_kernel
 from nasbench_sim.errors import SpecError
 

@@ -18,11 +18,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gpu_validation.kernels.shapes import blocks, empty_like_pixels
 from gpu_validation.kernels.tiles import (
     OPTIONS,
     bit,
-    blocks,
-    empty_like_pixels,
     inside,
     load_gate,
     load_row,

@@ -14,19 +14,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gpu_validation.kernels.shapes import accumulator, blocks, empty_like_pixels, split
 from gpu_validation.kernels.tiles import (
     OPTIONS,
-    accumulator,
     bit,
-    blocks,
-    empty_like_pixels,
     inside,
     load_gate,
     load_tile,
     only,
     pixels_of_tile,
     rows_and_columns,
-    split,
     store_tile,
     triton_type,
     window,

@@ -17,18 +17,8 @@ import triton.language as tl
 from torch import Tensor
 
 from gpu_validation.contracts import BN_EPS
-from gpu_validation.kernels.tiles import (
-    OPTIONS,
-    accumulator,
-    bit,
-    blocks,
-    load_tile,
-    nibble,
-    only,
-    pixels_of_tile,
-    split,
-    triton_type,
-)
+from gpu_validation.kernels.shapes import accumulator, blocks, split
+from gpu_validation.kernels.tiles import OPTIONS, bit, load_tile, nibble, only, pixels_of_tile, triton_type
 
 MERGED = 32
 

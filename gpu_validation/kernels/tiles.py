@@ -1,4 +1,4 @@
-"""What all kernels share: tiles of pixels by channels, bits in an integer, and the host's side of both.
+"""What all kernels share: tiles of pixels by channels, bits in an integer, and where kernels can run.
 
 Addresses are a 64-bit scalar (the tile's first pixel times the stride) plus 32-bit offsets within the tile: no
 overflow however large the tensor, and no 64-bit arithmetic a lane.
@@ -11,17 +11,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
 from nasbench_sim.errors import SpecError
 
-#: elements of a tile: with 4 warps 8 a thread, which is one 16-byte load of a 16-bit tensor and two of float32
-ELEMENTS = 1024
-#: programs of a reduction at most: about four a multiprocessor on the largest GPUs; more only add partial sums
-PROGRAMS = 512
-MAX_BLOCK_C = 128
+try:
+    import triton
+    import triton.language as tl
+except ImportError as error:
+    raise SpecError("backend='triton' needs the package triton (Linux): install it, or take backend='fused'") from error
+
 #: of every launch: fused multiply-adds, said aloud because Triton 3.10 changes its default
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -101,39 +100,9 @@ def window(rows, columns, H: tl.constexpr, W: tl.constexpr):
     return high * wide
 
 
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """Precision of sums over a tensor of this precision.
-
-    >>> accumulator(torch.bfloat16), accumulator(torch.float64)
-    (torch.float32, torch.float64)
-    """
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def triton_type(dtype: torch.dtype) -> Any:
     """Triton's name of the accumulator of `dtype`."""
     return tl.float64 if dtype == torch.float64 else tl.float32
-
-
-def blocks(channels: int) -> tuple[int, int]:
-    """Pixels and channels of a tile.
-
-    >>> blocks(16), blocks(3), blocks(640)
-    ((64, 16), (256, 4), (8, 128))
-    """
-    wide = min(MAX_BLOCK_C, 1 << (channels - 1).bit_length())
-    return ELEMENTS // wide, wide
-
-
-def split(pixels: int, block: int) -> tuple[int, int]:
-    """Programs of a reduction over `pixels`, and tiles of `block` pixels each of them goes through.
-
-    >>> split(65536, 64), split(100, 64), split(65537, 64)
-    ((512, 2), (2, 1), (342, 3))
-    """
-    tiles = -(-pixels // block)
-    each = -(-tiles // PROGRAMS)
-    return -(-tiles // each), each
 
 
 def interpreted() -> bool:
@@ -158,17 +127,3 @@ def require_device(tensor: Tensor) -> None:
 def on_device(tensor: Tensor) -> AbstractContextManager[Any]:
     """Makes the tensor's GPU the current one: Triton launches on the current one, whatever its arguments."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
-
-
-def channels_last(tensor: Tensor) -> Tensor:
-    """The tensor with memory laid out as pixels by channels: itself where it already is.
-
-    >>> channels_last(torch.zeros(2, 3, 4, 5)).stride()
-    (60, 1, 15, 3)
-    """
-    return tensor.contiguous(memory_format=torch.channels_last)
-
-
-def empty_like_pixels(tensor: Tensor) -> Tensor:
-    """Uninitialised, channels-last, of the same shape."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device, memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_validation.contracts import BN_EPS, BN_MOMENTUM
-from gpu_validation.kernels.tiles import accumulator, channels_last
+from gpu_validation.kernels.shapes import accumulator, channels_last
 from gpu_validation.reference.nb201 import RunningStats
 from nasbench_sim.errors import RunError, SpecError
 
@@ -35,11 +35,11 @@ def convolution_gradient(
 
 
 class _Once(torch.autograd.Function):
-    """The identity, with a backward that says why there is none."""
+    """The identity on its last `count` arguments, with a backward that says why there is none."""
 
     @staticmethod
-    def forward(ctx: Any, token: Tensor, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return tuple(None if g is None else g.detach() for g in grads)
+    def forward(ctx: Any, count: int, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(None if g is None else g.detach() for g in tensors[-count:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -49,16 +49,20 @@ class _Once(torch.autograd.Function):
         )
 
 
-def once(*grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Gradients that refuse, loudly, to be differentiated; themselves unless a graph of the backward is being built.
+def once(arguments: Sequence[Tensor], grads: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Gradients that refuse, loudly, to be differentiated with respect to the `arguments` they were computed from.
 
-    >>> once(torch.ones(1), None)
-    (tensor([1.]), None)
+    Themselves unless a graph of the backward pass is being built. (`once_differentiable` of PyTorch is not linked to
+    the arguments, so that `torch.autograd.grad` complains of an unused tensor instead.)
+
+    >>> x = torch.ones(1, requires_grad=True)
+    >>> once([x], [x * 2])[0].sum().backward()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    nasbench_sim.errors.RunError: backend='triton' has first derivatives only ...
     """
     if not torch.is_grad_enabled():
-        return grads
-    with torch.enable_grad():
-        out: tuple[Tensor | None, ...] = _Once.apply(torch.zeros((), requires_grad=True), *grads)
+        return tuple(grads)
+    out: tuple[Tensor | None, ...] = _Once.apply(len(grads), *arguments, *grads)
     return out
 
 

@@ -22,7 +22,8 @@ from gpu_validation.contracts import Active
 from gpu_validation.kernels.choice import choice as choice_forward
 from gpu_validation.kernels.choice import choice_convolutions, choice_source
 from gpu_validation.kernels.statistics import statistics
-from gpu_validation.kernels.tiles import accumulator, channels_last, on_device, require_device
+from gpu_validation.kernels.shapes import accumulator, channels_last
+from gpu_validation.kernels.tiles import on_device, require_device
 from gpu_validation.ops.autograd import (
     by_batch,
     check_map,
@@ -72,7 +73,7 @@ class _Choice(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         with torch.no_grad():
             found = _gradients(ctx, grads[0])
-        return (*once(*found), None, None, None)
+        return (*once([grads[0], *ctx.saved_tensors[:4]], found), None, None, None)
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

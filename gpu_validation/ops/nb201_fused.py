@@ -98,10 +98,8 @@ class _Cell(torch.autograd.Function):
             inputs: Tensor | None = None
             for edge, _ in _options(INTO[target], active, (POOL,)):
                 inputs = _add(inputs, nodes[EDGES[edge][0]], g[edge][POOL])
-            if inputs is not None:
-                summed, inverse = box(inputs), _inverse(x)
-                total = summed.mul_(inverse) if total is None else total.addcmul_(summed, inverse)
-            nodes.append(torch.zeros_like(nodes[0]) if total is None else total)
+            total = torch.zeros_like(nodes[0]) if total is None else total
+            nodes.append(total if inputs is None else total.addcmul_(box(inputs), _inverse(x)))
         ctx.active, ctx.g, ctx.keys = active, g, tuple(kept)
         saved = [tensor for convolved in kept.values() for tensor in convolved]
         ctx.save_for_backward(x, w1, w3, gates, *nodes[:3], *rectified, *saved)
@@ -136,7 +134,7 @@ class _Cell(torch.autograd.Function):
                     weights[edge] = _weight_gradient(dz, rectified[source], w1, w3, edge, option)
                 if inner:
                     dr = _add_input_gradient(dr, dz, rectified[source], w1, w3, edge, option)
-            dx = None if dr is None else torch.ops.aten.threshold_backward(dr, rectified[source], 0)
+            dx = None if dr is None else _relu_backward_(dr, rectified[source])
             for edge, option in _options(OUT_OF[source], ctx.active, (SKIP, POOL)):
                 target = EDGES[edge][1]
                 if option == POOL and target not in pooled:
@@ -173,6 +171,12 @@ def _flat(x: Tensor) -> Tensor:
 def _add(total: Tensor | None, x: Tensor, scale: float) -> Tensor:
     """`total + scale x`, in place where there is a total; a new tensor where there is none."""
     return x * scale if total is None else total.add_(x, alpha=scale)
+
+
+def _relu_backward_(dr: Tensor, r: Tensor) -> Tensor:
+    """`dr` where `r > 0`, else 0, in place."""
+    out: Tensor = torch.ops.aten.threshold_backward.grad_input(dr, r, 0, grad_input=dr)
+    return out
 
 
 def _kernel(w3: Tensor, edge: int) -> Tensor:
@@ -249,9 +253,11 @@ def _add_input_gradient(
 
 def _differentiable(ctx: Any, inputs: tuple[Tensor, ...], dout: Tensor) -> list[Tensor | None]:
     """Gradients with a graph. The inputs enter as views: a path from one to another outside the cell is not followed."""
-    views = [tensor.view_as(tensor) for tensor in inputs]
-    out = algebraic_cell(*views, None, training=True, active=ctx.active)
+    x, w1, w3, gates = views = [tensor.view_as(tensor) for tensor in inputs]
+    out = algebraic_cell(x, w1, w3, gates, None, training=True, active=ctx.active)
     wanted = [n for n in range(4) if ctx.needs_input_grad[n]]
+    if not out.requires_grad:  # no option is active: the output is 0 whatever the inputs are
+        return [torch.zeros_like(inputs[n]) if n in wanted else None for n in range(4)]
     found = torch.autograd.grad(
         out, [views[n] for n in wanted], dout, create_graph=True, allow_unused=True, materialize_grads=True
     )

@@ -25,7 +25,8 @@ from gpu_validation.kernels.backward import node_convolutions, node_sums
 from gpu_validation.kernels.node import node
 from gpu_validation.kernels.source import gate_partials, source
 from gpu_validation.kernels.statistics import statistics
-from gpu_validation.kernels.tiles import accumulator, channels_last, empty_like_pixels, on_device, require_device
+from gpu_validation.kernels.shapes import accumulator, channels_last, empty_like_pixels
+from gpu_validation.kernels.tiles import on_device, require_device
 from gpu_validation.ops.autograd import (
     by_batch,
     check_map,
@@ -144,7 +145,8 @@ class _Cell(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         with torch.no_grad():
             found = _gradients(ctx, grads[0])
-        return (*once(*found), None, None, None)
+        w1, w3, gates, *_ = ctx.saved_tensors
+        return (*once([grads[0], ctx.saved_tensors[6], w1, w3, gates], found), None, None, None)
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

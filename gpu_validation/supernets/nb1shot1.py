@@ -24,7 +24,6 @@ from gpu_validation.supernets.layers import (
     check_gates,
     check_images,
     check_settings,
-    device_of,
 )
 from gpu_validation.supernets.nb1shot1_cell import ChoiceCell, wire
 from nasbench_sim.errors import SpecError, unknown
@@ -74,7 +73,7 @@ class NB1Shot1Supernet(nn.Module):
             inputs = nodes * width
         self.cells = nn.ModuleList(cells)
         self.last = Conv(inputs, width, 1, generator=generator)
-        self.last_norm = Norm(width, affine=False, running=running, device=device_of(generator))
+        self.last_norm = Norm(width, affine=False, running=running, generator=generator)
         self.classifier = Linear(width, classes, generator=generator)
 
     @property

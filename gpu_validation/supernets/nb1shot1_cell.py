@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 
 from gpu_validation.contracts import Active
 from gpu_validation.reference.nb201 import RunningStats
-from gpu_validation.supernets.layers import ConvBNRelu, device_of, uniform
+from gpu_validation.supernets.layers import ConvBNRelu, filled, uniform
 from nasbench_sim.spaces import NB1Shot1
 
 #: a gate's value; 1.0: fixed, 0.0: not run
@@ -98,14 +98,14 @@ class ChoiceCell(nn.Module):
     ) -> None:
         super().__init__()
         self._run = run
-        n, c, device = nodes, channels, device_of(generator)
+        n, c = nodes, channels
         self.projections = nn.ModuleList(
             ConvBNRelu(inputs, width, 1, running=running, generator=generator) for width in [*([c] * n), n * c]
         )
         self.w1 = uniform((n, c, c, 1, 1), c, generator)
         self.w3 = uniform((n, c, c, 3, 3), 9 * c, generator)
-        self.register_buffer("mean", torch.zeros(n, 2, c, device=device) if running else None)
-        self.register_buffer("var", torch.ones(n, 2, c, device=device) if running else None)
+        self.register_buffer("mean", filled((n, 2, c), 0.0, generator) if running else None)
+        self.register_buffer("var", filled((n, 2, c), 1.0, generator) if running else None)
 
     def forward(self, x: Tensor, wiring: Wiring) -> Tensor:
         """`[B, inputs, H, W]` -> `[B, nodes * C, H, W]`."""

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Generator, Tensor, nn
 
 from gpu_validation.contracts import Active, Backend, BatchNorm
 from gpu_validation.ops import nb201_cell
 from gpu_validation.reference.nb201 import RunningStats
-from gpu_validation.supernets.layers import check_gates, check_images, check_settings, device_of, uniform
+from gpu_validation.supernets.layers import check_gates, check_images, check_settings, filled, uniform
 from gpu_validation.supernets.nb201_macro import Macro
 from nasbench_sim.spaces import NB201
 from nasbench_sim.tables.manifest import cached_space
@@ -35,11 +34,11 @@ class SearchCell(nn.Module):
     ) -> None:
         super().__init__()
         self._run = run
-        c, device = channels, device_of(generator)
+        c = channels
         self.w1 = uniform((6, c, c, 1, 1), c, generator)
         self.w3 = uniform((6, c, c, 3, 3), 9 * c, generator)
-        self.register_buffer("mean", torch.zeros(6, 2, c, device=device) if running else None)
-        self.register_buffer("var", torch.ones(6, 2, c, device=device) if running else None)
+        self.register_buffer("mean", filled((6, 2, c), 0.0, generator) if running else None)
+        self.register_buffer("var", filled((6, 2, c), 1.0, generator) if running else None)
 
     def forward(self, x: Tensor, gates: Tensor, active: Active | None) -> Tensor:
         """`[B, C, H, W]` -> `[B, C, H, W]` at `gates[6, 5]`."""
@@ -55,6 +54,7 @@ class NB201Supernet(nn.Module):
     numbers, meta device). Raises `SpecError` for sizes below 1, an unknown backend or batch_norm and, in `forward`, for
     gates, active or images of the wrong shape.
 
+    >>> import torch
     >>> net = NB201Supernet(channels=2, cells=1, generator=torch.Generator().manual_seed(0))
     >>> net(torch.ones(2, 3, 8, 8), torch.full((6, 5), 0.2)).shape
     torch.Size([2, 10])

@@ -16,7 +16,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from gpu_validation.supernets.layers import BatchNorm, Conv, Linear, device_of
+from gpu_validation.supernets.layers import BatchNorm, Conv, Linear
 
 
 class ReluConvBN(nn.Module):
@@ -27,7 +27,7 @@ class ReluConvBN(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = Conv(inputs, outputs, kernel, stride=stride, generator=generator)
-        self.norm = BatchNorm(outputs, running=running, device=device_of(generator))
+        self.norm = BatchNorm(outputs, running=running, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, inputs, H, W]` -> `[B, outputs, ceil(H / stride), ceil(W / stride)]`."""
@@ -47,8 +47,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, H, W]` -> `[B, 2 C, ceil(H / 2), ceil(W / 2)]`."""
-        y: Tensor = self.conv_b(self.conv_a(x))
-        return self.shortcut(F.avg_pool2d(x, 2, 2, ceil_mode=True)) + y
+        y: Tensor = self.shortcut(F.avg_pool2d(x, 2, 2, ceil_mode=True)) + self.conv_b(self.conv_a(x))
+        return y
 
 
 class Macro(nn.Module):
@@ -66,9 +66,8 @@ class Macro(nn.Module):
         generator: Generator | None,
     ) -> None:
         super().__init__()
-        device = device_of(generator)
         self.stem = Conv(in_channels, channels, 3, generator=generator)
-        self.stem_norm = BatchNorm(channels, running=running, device=device)
+        self.stem_norm = BatchNorm(channels, running=running, generator=generator)
         layers: list[nn.Module] = []
         for stage in range(3):
             if stage:
@@ -76,7 +75,7 @@ class Macro(nn.Module):
                 channels *= 2
             layers += [make(channels) for _ in range(cells)]
         self.layers = nn.ModuleList(layers)
-        self.last_norm = BatchNorm(channels, running=running, device=device)
+        self.last_norm = BatchNorm(channels, running=running, generator=generator)
         self.classifier = Linear(channels, classes, generator=generator)
 
     def forward(self, images: Tensor, *rest: Any) -> Tensor:

@@ -1,6 +1,7 @@
-"""Training of single networks from scratch: what is trained, the loop, and what is kept of it."""
+"""Stand-alone networks: training one cell or a pool of them, and their predictions for ensembles."""
 
-from gpu_validation.training.loop import Trainer
-from gpu_validation.training.spec import PROTOCOLS, TrainSpec, make_network, make_train_spec
+from gpu_validation.training.pool import Member, Pool, train_pool
+from gpu_validation.training.spec import PROTOCOLS, TrainSpec, make_train_spec
+from gpu_validation.training.trainer import Trained, train
 
-__all__ = ["PROTOCOLS", "TrainSpec", "Trainer", "make_network", "make_train_spec"]
+__all__ = ["PROTOCOLS", "Member", "Pool", "TrainSpec", "Trained", "make_train_spec", "train", "train_pool"]

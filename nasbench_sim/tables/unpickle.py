@@ -5,8 +5,7 @@ largest, which `stream_pickle` interprets without any unpickler), under rules:
 
 1. The file is refused above a byte cap before it is opened.
 2. Every opcode is checked before any is executed: plain data, the memo, and "build this named record" pass; persistent
-   ids, the extension registry, protocol 0 text opcodes, and memo indices that would reserve memory do not. The byte
-   strings of Python 2 pass only where a reader says that its originals were written by it.
+   ids, the extension registry, protocol 0 text opcodes, and memo indices that would reserve memory do not.
 3. A global is only ever an entry of an explicit `{(module, name): constructor}`. Constructors are inert: records that
    accept nothing but a plain state, and functions wrapped so that a pickle can neither read nor change them.
 
@@ -87,8 +86,7 @@ class _Function:
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes, allowed: Allowed, python2: bool) -> None:
-        encoding = "bytes" if python2 else "ASCII"
-        super().__init__(io.BytesIO(data), fix_imports=False, encoding=encoding, errors="strict")
+        super().__init__(io.BytesIO(data), fix_imports=False, encoding="bytes" if python2 else "ASCII", errors="strict")
         self._allowed = {
             name: c if isinstance(c, type) and issubclass(c, Record) else _Function(c) for name, c in allowed.items()
         }
@@ -125,15 +123,15 @@ _COUNTED = {
     0x42: 4,  # BINBYTES
     0x8A: 1,  # LONG1
 }
-_PYTHON2 = {0x55: 1, 0x54: 4}  # SHORT_BINSTRING, BINSTRING: byte strings, the text of Python 2
+#: what Python 2 wrote its strings with: BINSTRING, SHORT_BINSTRING; they come back as bytes
+_PYTHON2 = {0x54: 4, 0x55: 1}
 _PROTO, _STOP, _GLOBAL, _FRAME, _EMPTY_SET = 0x80, 0x2E, 0x63, 0x95, 0x8F
 _MAX_SETS = 8  # an empty set is one byte for 216
 
 
-def _check_opcodes(data: bytes, python2: bool = False) -> None:
+def _check_opcodes(data: bytes, counted: Mapping[int, int]) -> None:
     """Walk every opcode without executing any; raise `UnpicklingError` at the first that is not allowed."""
     end = len(data)
-    counted = {**_COUNTED, **_PYTHON2} if python2 else _COUNTED
     position = 2 if data[:1] == bytes([_PROTO]) and 2 <= data[1] <= 5 else 0
     if position == 0:
         raise pickle.UnpicklingError("it is not a pickle of protocol 2 to 5")
@@ -177,13 +175,13 @@ def read_pickle(
 ) -> Any:
     """The plain data of a pickle (bytes, or a file) that builds nothing but `allowed`.
 
-    `cap` is the most bytes it may have; `what` names it in errors. `python2`: also accept byte strings as Python 2
-    wrote them, and give them as bytes. Raises `TableError` in one line, with nothing of
+    `cap` is the most bytes it may have; `what` names it in errors; `python2`: strings of Python 2 are let through, as
+    bytes. Raises `TableError` in one line, with nothing of
     the pickle executed where an opcode is refused, and with nothing but `allowed` constructors called otherwise.
     """
     try:
         data = _bounded(source, what, cap)
-        _check_opcodes(data, python2)
+        _check_opcodes(data, {**_COUNTED, **_PYTHON2} if python2 else _COUNTED)
         with _gc_paused():
             return _Unpickler(data, allowed or {}, python2).load()
     except OSError as error:

@@ -1,1 +1,0 @@
-"""Data sets and their mini-batches."""
