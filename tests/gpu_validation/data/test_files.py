@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import pickle
 import struct
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_validation.data import load_dataset
-from gpu_validation.data.archives import CIFAR, read_cifar, read_imagenet16
+from gpu_validation.data import archives, load_dataset
+from gpu_validation.data.archives import CIFAR, IMAGENET16, read_cifar, read_imagenet16
 from gpu_validation.data.idx import DEBIAN, FILES, read_idx
 from gpu_validation.data.idx import load as load_fashion
 from gpu_validation.data.pickled import read_images
@@ -103,18 +104,25 @@ def test_python_3_pickles_of_every_protocol() -> None:
         assert np.array_equal(got, x) and y.tolist() == [1, 120, 5]
 
 
-def test_imagenet16_keeps_the_first_120_classes_from_one(tmp_path: Path) -> None:
-    for name in (*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"):
-        data = {"data": images(6, 768), "labels": [1, 120, 121, 1000, 60, 7]}
-        (tmp_path / name).write_bytes(pickle.dumps(data, protocol=3))
-    (x, y), (_, y_test), classes, side = read_imagenet16(tmp_path)
+def test_imagenet16_keeps_the_first_120_classes_from_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    md5 = {}
+    for name in IMAGENET16:
+        written = pickle.dumps({"data": images(6, 768), "labels": [1, 120, 121, 1000, 60, 7]}, protocol=3)
+        (tmp_path / name).write_bytes(written)
+        md5[name] = hashlib.md5(written).hexdigest()
+    (x, y), (_, y_test), classes, side = read_imagenet16(tmp_path, md5)
     assert len(x) == 40 and y.tolist() == [0, 119, 59, 6] * 10 and y_test.tolist() == [0, 119, 59, 6]
     assert (classes, side) == (120, 16)
+    with pytest.raises(
+        TableError, match=r"train_data_batch_1 has md5 .* the original 27846dcaa50de8e21a7d1a35f30f0e91"
+    ):
+        load_dataset("ImageNet16-120", folder=tmp_path)
+    monkeypatch.setattr(archives, "read_imagenet16", lambda folder: read_imagenet16(folder, md5))
     data = load_dataset("ImageNet16-120", folder=tmp_path)
     assert [data.size(s) for s in ("train", "valid", "test")] == [40, 2, 2] and data.pad == 2
     (tmp_path / "train_data_batch_7").unlink()
     with pytest.raises(TableError, match="train_data_batch_7 cannot be read"):
-        read_imagenet16(tmp_path)
+        read_imagenet16(tmp_path, md5)
 
 
 class Attack:
