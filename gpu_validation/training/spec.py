@@ -31,7 +31,8 @@ class TrainSpec(BaseModel):
 
     SGD with Nesterov momentum, lr falling to 0 by a cosine over the epochs, constant within one. `seed`: initial
     weights, order of the images and their augmentation. `precision` bfloat16 and float16 are autocast on float32
-    weights (float16 with losses scaled by 1,024).
+    weights (float16 with losses scaled by 1,024). `compiled`: training steps run through torch.compile, evaluations do
+    not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -51,6 +52,7 @@ class TrainSpec(BaseModel):
     eval_batch: int = Field(default=512, ge=2, le=65_536)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
+    compiled: bool = False
 
     @property
     def digest(self) -> str:
