@@ -231,7 +231,7 @@ def _finished(kept: Path, spec: TrainSpec, dataset: Dataset) -> Member | None:
     found = checkpoint.load(kept, _name(spec), _facts(spec, dataset))
     if found is None:
         return None
-    wanted = {split: (dataset.size(split), dataset.classes) for split in SPLITS}
+    wanted: dict[str, tuple[int, ...]] = {split: (dataset.size(split), dataset.classes) for split in SPLITS}
     wanted |= {f"curves/{name}": (spec.epochs,) for name in CURVES}
     if {name: array.shape for name, array in found.arrays.items()} != wanted:
         raise RunError(f"{kept / _name(spec)} holds no member of this pool; remove it, or choose another folder")
