@@ -109,7 +109,9 @@ def check_autocast(devices: Sequence[Mapping[str, Any]], features: Mapping[str, 
     native = [name for name, here in features.items() if here]
     if native:
         return Finding("autocast", "ok", found, f"bfloat16 on the CPU ({', '.join(native)}); float16 without a gain")
-    return Finding("autocast", "limited", found, "works on this CPU, but without instructions for it: slower than float32")
+    return Finding(
+        "autocast", "limited", found, "works on this CPU, but without instructions for it: slower than float32"
+    )
 
 
 def check_distributed(available: Mapping[str, bool], devices: int) -> Finding:

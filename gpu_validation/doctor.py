@@ -44,7 +44,7 @@ def examine(
     which: Callable[[str], str | None] = shutil.which,
     headers: Path | None = None,
 ) -> list[Finding]:
-    """Look at Python, torch, CUDA, triton, the interpreter switch, safetensors and scikit-learn, then at what they give.
+    """Look at Python, torch, CUDA, triton, the interpreter switch, safetensors and scikit-learn, then at their use.
 
     `environment` is `os.environ`; the other arguments stand in for the machine in tests.
 

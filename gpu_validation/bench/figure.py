@@ -70,8 +70,8 @@ def note(document: Mapping[str, Any]) -> str:
     return (
         f"C {o['channels']}, N {o['cells']}, batch {o['batch']}, {o['side']}x{o['side']}; {m['device']} "
         f"({m['capability']}), {m['threads']} of {m['cores']} cores, torch {m['torch']}; {o['repeats']} interleaved "
-        "repeats.\nBeside the bars: speed against the reference, contiguous | channels_last (median of the ratios within "
-        "a repeat)."
+        "repeats.\nBeside the bars: speed against the reference, contiguous | channels_last (median of the ratios "
+        "within a repeat)."
     )
 
 

@@ -34,7 +34,7 @@ def run_bench(options: BenchOptions, *, named: list[Candidate] | None = None) ->
     device = find_device(options.device)
     with _threads(options.threads), _memory(options):
         found = named if named is not None else candidates(options)
-        document = {
+        document: dict[str, Any] = {
             "schema": 1,
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "machine": machine(device),

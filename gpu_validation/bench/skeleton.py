@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +52,7 @@ class Skeleton(nn.Module):
                 h = _normalise(F.conv2d(F.relu(h), self.second[stage], padding=1))
                 x = h + F.conv2d(F.avg_pool2d(x, 2), self.short[stage])
         pooled = F.relu(_normalise(x)).mean((2, 3), keepdim=True)
-        out: Any = F.conv2d(pooled, self.head).flatten(1)
-        return out  # type: ignore[no-any-return,unused-ignore]
+        return F.conv2d(pooled, self.head).flatten(1)
 
 
 def _normalise(z: Tensor) -> Tensor:

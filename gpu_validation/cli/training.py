@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from gpu_validation.cli.options import Data, DataFolder, Device, Threads, limit_threads, need_torch, open_data
@@ -132,11 +133,10 @@ def _cells(archs: list[str], pool: str) -> list[str]:
     if bool(archs) == bool(pool):
         raise SpecError("give cells to train, or --pool with a number of them or a file, one of the two")
     if pool.isdecimal():
-        from gpu_validation.record import sample
-
         if not 1 <= int(pool) <= space.size:
             raise SpecError(f"--pool is 1 to {space.size} cells, got {pool}")
-        index = [int(i) for i in sample(space.size, int(pool))]
+        random = np.random.Generator(np.random.Philox(key=201))
+        index = random.permutation(space.size)[: int(pool)].tolist()  # a larger pool has the smaller one in it
     elif pool:
         index = _listed(space, Path(pool))
     else:

@@ -1,4 +1,6 @@
-"""Triton kernels and their launchers: one pass over memory where PyTorch makes ten. Importing this package imports no Triton.
+"""Triton kernels and their launchers: one pass over memory where PyTorch makes ten.
+
+Importing this package imports no Triton.
 
 A feature map `[B, C, H, W]` is kept channels-last, so memory is a matrix of P = B H W pixels by C channels and the
 channels of a pixel are contiguous. Sums are float32 (float64 for float64 tensors), in an order that depends on the

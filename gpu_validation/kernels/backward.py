@@ -13,7 +13,7 @@ and for every node x that is an input of later nodes t, with r1, r3 the gradient
 so that x is read once, without a halo. pool^T(d)[q] = sum of d[p] / window(p) over the neighbours p of q.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
 
 import torch
@@ -37,9 +37,7 @@ from gpu_validation.kernels.tiles import (
 
 
 @triton.jit
-def _product(
-    total, grad, z, row, stride, on, mean, first, lanes, channels, mask, C: tl.constexpr, ACC: tl.constexpr
-):
+def _product(total, grad, z, row, stride, on, mean, first, lanes, channels, mask, C: tl.constexpr, ACC: tl.constexpr):
     """total + grad (z - mean); rstd is the sum's to multiply: it would take 8 registers a convolution here."""
     value = load_tile(z, first, lanes, channels, stride, only(mask, on), ACC)
     return total + grad * (value - load_row(mean, row, channels, C, on, ACC)[None, :])

@@ -11,7 +11,7 @@ since e zhat = d y: here too the gate's gradient is batch normalisation's own su
 `on`: bit 0 the pool, bit 1 the 1x1, bit 2 the 3x3 convolution; in `choice_source` bits 0, 1 (r1), 2 (r3), 3 (dx).
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
 
 import torch
@@ -65,8 +65,9 @@ def choice_kernel(
     largest = tl.full([BLOCK_P, BLOCK_C], float("-inf"), ACC)
     place = tl.full([BLOCK_P, BLOCK_C], 4, tl.int32)
     for DH in range(-1, 2):
+        tall = only(there, pool) & inside(rows, DH, H)
         for DW in tl.static_range(-1, 2):
-            near = (only(there, pool) & inside(rows, columns, DH, DW, H, W))[:, None] & wide
+            near = (tall & inside(columns, DW, W))[:, None] & wide
             value = load_tile(x, first, lanes + (DH * W + DW), channels, C, near, ACC)
             better = near & ((value > largest) | (value != value))  # the first of equals; NaN wins, as in PyTorch
             largest = tl.where(better, value, largest)
@@ -165,8 +166,9 @@ def choice_source_kernel(
         mask = there[:, None] & wide
         v = tl.zeros([BLOCK_P, BLOCK_C], ACC)
         for DH in range(-1, 2):
+            tall = only(there, pool) & inside(rows, DH, H)
             for DW in range(-1, 2):  # a loop: unrolled, sm_100 spills 8 bytes
-                near = (only(there, pool) & inside(rows, columns, DH, DW, H, W))[:, None] & wide
+                near = (tall & inside(columns, DW, W))[:, None] & wide
                 shifted = lanes + (DH * W + DW)
                 place = load_tile(chosen, first, shifted, channels, C, near, tl.int32)
                 d = load_tile(grad, first, shifted, channels, C, near, ACC)

@@ -6,7 +6,7 @@ instructions of one that reads 16-bit numbers; Triton only does so when it can p
 when it cannot. So it is read off here, and tested.
 """
 
-# mypy: allow-untyped-calls
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 import re
@@ -30,9 +30,9 @@ from gpu_validation.kernels.choice import (
     choice_sums_kernel,
 )
 from gpu_validation.kernels.node import node_kernel
+from gpu_validation.kernels.shapes import blocks
 from gpu_validation.kernels.source import source_kernel
 from gpu_validation.kernels.statistics import MERGED, merge_kernel, statistics_kernel
-from gpu_validation.kernels.shapes import blocks
 from gpu_validation.kernels.tiles import OPTIONS, interpreted
 from gpu_validation.kernels.update import ADAM, BLOCK_S, PLAIN, VADAM, update_kernel
 from nasbench_sim.errors import SpecError
@@ -140,8 +140,11 @@ def report(
     channels: int = 16,
     side: int = 32,
     sources: Sequence[int] = (3,),
+    only: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Every kernel compiled for every architecture and precision: plain data, one row each, about a second a row.
+
+    `only`: the kernels whose names start with one of these.
 
     Columns: kernel, dtype, architecture, registers (a thread), spilled_bytes (a thread), shared_bytes (a block),
     cubin_bytes, accesses (instructions by direction and bytes a thread: `ld16`, `st4`, ...). The stacked updates are
@@ -157,6 +160,8 @@ def report(
         for dtype in dtypes:
             for job in jobs(channels, side, sources=sources):
                 if job.kernel is update_kernel and dtype != dtypes[-1]:
+                    continue
+                if only is not None and not job.name.startswith(tuple(only)):
                     continue
                 rows.append(compiled(job, architecture, "fp32" if job.kernel is update_kernel else dtype))
     return rows

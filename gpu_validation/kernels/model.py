@@ -14,7 +14,8 @@ once and read once; everything else is read once where it is needed: statistics 
 backward sums with whatever made the gradient.
 
 The counts are not taken on trust: tests/gpu_validation/kernels/test_model.py counts the bytes of every PyTorch
-operation and the distinct addresses that the interpreted kernels touch, and finds these numbers to 1% (0.2% at the shapes tried).
+operation and the distinct addresses that the interpreted kernels touch, and finds these numbers
+to 1%.
 """
 
 from __future__ import annotations

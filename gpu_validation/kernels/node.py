@@ -11,7 +11,7 @@ Integers that describe a node with inputs i = 0, 1, 2 (edge of input i of a node
     layout  nibble 2 i + which: the convolution is a slice of a tensor of that many times C channels
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
 
 import triton
@@ -81,8 +81,9 @@ def node_kernel(
     pool = load_gate(gates, EDGE, 4, pool0, ACC)
     total = tl.zeros([BLOCK_P, BLOCK_C], ACC)
     for DH in range(-1, 2):  # not unrolled: ptxas would hoist 27 loads and spill
+        tall = there & inside(rows, DH, H)
         for DW in tl.static_range(-1, 2):
-            near = (there & inside(rows, columns, DH, DW, H, W))[:, None] & wide
+            near = (tall & inside(columns, DW, W))[:, None] & wide
             shifted = lanes + (DH * W + DW)
             total += pool * load_tile(x0, first, shifted, channels, C, only(near, pool0), ACC)
             if SOURCES > 1:
@@ -91,7 +92,7 @@ def node_kernel(
             if SOURCES > 2:
                 gate = load_gate(gates, EDGE + 2, 4, pool2, ACC)
                 total += gate * load_tile(x2, first, shifted, channels, C, only(near, pool2), ACC)
-    total = total / window(rows, columns, H, W).to(ACC)[:, None]
+    total = total / (window(rows, H) * window(columns, W)).to(ACC)[:, None]
 
     skip = bit(on, 0)
     total += load_gate(gates, EDGE, 1, skip, ACC) * load_tile(x0, first, lanes, channels, C, only(mask, skip), ACC)
@@ -100,13 +101,17 @@ def node_kernel(
     )  # fmt: skip
     if SOURCES > 1:
         skip = bit(on, 4)
-        total += load_gate(gates, EDGE + 1, 1, skip, ACC) * load_tile(x1, first, lanes, channels, C, only(mask, skip), ACC)
+        total += load_gate(gates, EDGE + 1, 1, skip, ACC) * load_tile(
+            x1, first, lanes, channels, C, only(mask, skip), ACC
+        )
         total = _convolutions(
             total, gates, mean, rstd, a1, b1, 1, EDGE + 1, layout, on, first, lanes, channels, mask, C, ACC
         )  # fmt: skip
     if SOURCES > 2:
         skip = bit(on, 8)
-        total += load_gate(gates, EDGE + 2, 1, skip, ACC) * load_tile(x2, first, lanes, channels, C, only(mask, skip), ACC)
+        total += load_gate(gates, EDGE + 2, 1, skip, ACC) * load_tile(
+            x2, first, lanes, channels, C, only(mask, skip), ACC
+        )
         total = _convolutions(
             total, gates, mean, rstd, a2, b2, 2, EDGE + 2, layout, on, first, lanes, channels, mask, C, ACC
         )  # fmt: skip

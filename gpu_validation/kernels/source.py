@@ -6,7 +6,7 @@ over the later nodes t, with r1, r3 the gradients that the convolutions of x sen
 (d_t with a halo), dx is summed in registers and written once.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
 
 import torch
@@ -36,13 +36,15 @@ R1, R3, DX = 12, 13, 14
 @triton.jit
 def _pooled(grad, on, first, lanes, rows, columns, channels, there, wide, C: tl.constexpr, H: tl.constexpr,
             W: tl.constexpr, ACC: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):  # fmt: skip
-    """pool^T of a gradient."""
+    """pool^T of a gradient; 0 where off."""
+    there = only(there, on)
     total = tl.zeros([BLOCK_P, BLOCK_C], ACC)
     for DH in range(-1, 2):  # not unrolled: ptxas would hoist 27 loads and spill
+        tall, high = there & inside(rows, DH, H), window(rows + DH, H)
         for DW in tl.static_range(-1, 2):
-            near = only(there, on) & inside(rows, columns, DH, DW, H, W)
+            near = tall & inside(columns, DW, W)
             d = load_tile(grad, first, lanes + (DH * W + DW), channels, C, near[:, None] & wide, ACC)
-            size = tl.where(near, window(rows + DH, columns + DW, H, W), 1).to(ACC)
+            size = tl.where(near, high * window(columns + DW, W), 1).to(ACC)
             total += d / size[:, None]
     return total
 

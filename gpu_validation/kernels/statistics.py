@@ -8,7 +8,7 @@ float32, where E[z^2] - E[z]^2 has none of it left.
 Sources: Welford 1962; Chan, Golub & LeVeque 1983 (the merge).
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
 
 import torch

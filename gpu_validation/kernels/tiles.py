@@ -4,7 +4,7 @@ Addresses are a 64-bit scalar (the tile's first pixel times the stride) plus 32-
 overflow however large the tensor, and no 64-bit arithmetic a lane.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
@@ -34,7 +34,7 @@ def bit(word, place):
 
 @triton.jit
 def only(mask, on):
-    """`mask` if `on` is 1, else nothing. (The interpreter broadcasts a scalar comparison to integers, hence the sum.)"""
+    """`mask` if `on` is 1, else nothing (a sum, since the interpreter broadcasts a scalar comparison to integers)."""
     return mask & ((tl.zeros(mask.shape, tl.int32) + on) > 0)
 
 
@@ -62,7 +62,7 @@ def rows_and_columns(first, lanes, H: tl.constexpr, W: tl.constexpr):
 
 @triton.jit
 def load_tile(pointer, first, lanes, channels, stride, mask, ACC: tl.constexpr):
-    """Tile `[BLOCK_P, BLOCK_C]` in the accumulator's precision; 0 where masked. `stride`: elements from pixel to pixel."""
+    """Tile `[BLOCK_P, BLOCK_C]` in the accumulator's precision, 0 where masked; `stride`: elements a pixel."""
     where = pointer + first * stride + (lanes[:, None] * stride + channels[None, :])
     return tl.load(where, mask=mask, other=0.0).to(ACC)
 
@@ -87,17 +87,15 @@ def load_gate(gates, edge, option, on, ACC: tl.constexpr):
 
 
 @triton.jit
-def inside(rows, columns, down, right, H: tl.constexpr, W: tl.constexpr):
-    """Whether the neighbour at (down, right) lies in the image."""
-    return (rows + down >= 0) & (rows + down < H) & (columns + right >= 0) & (columns + right < W)
+def inside(place, step, SIZE: tl.constexpr):
+    """Whether the neighbour `step` rows (or columns) on lies in an image of SIZE rows (columns)."""
+    return (place + step >= 0) & (place + step < SIZE)
 
 
 @triton.jit
-def window(rows, columns, H: tl.constexpr, W: tl.constexpr):
-    """Pixels of the image in the 3x3 window around (rows, columns), which must lie in it."""
-    high = 3 - (rows == 0).to(tl.int32) - (rows == H - 1).to(tl.int32)
-    wide = 3 - (columns == 0).to(tl.int32) - (columns == W - 1).to(tl.int32)
-    return high * wide
+def window(place, SIZE: tl.constexpr):
+    """Rows (or columns) of the image in a window of 3 around `place`, which must lie in it."""
+    return 3 - (place == 0).to(tl.int32) - (place == SIZE - 1).to(tl.int32)
 
 
 def triton_type(dtype: torch.dtype) -> Any:

@@ -5,7 +5,7 @@ rounded correctly and no contraction to fused multiply-adds: the bits of NumPy. 
 running products beta^t, is float64 and one a search, as there.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
 
 import torch
@@ -57,9 +57,8 @@ def update_kernel(
 
     a = tl.load(alpha + where, mask=mask, other=0.0)
     g = tl.load(grad + where, mask=mask, other=0.0) + l2 * a
-    if KIND == 0:
-        second = g * g
-    else:
+    second = g * g
+    if KIND != 0:
         second = tl.load(square + where, mask=mask, other=0.0)
     second = keep2.to(kind) * tl.load(v + where, mask=mask, other=0.0) + take2 * second
     tl.store(new_v + where, second, mask=mask)
@@ -79,7 +78,7 @@ def update(
     kind: int, hyper: Tensor, alpha: Tensor, grad: Tensor, square: Tensor, m: Tensor, v: Tensor, power1: Tensor,
     power2: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """New alpha, first moment, second moment, beta1^t and beta2^t, out of place. All contiguous; `hyper` float64 `[7]`."""
+    """New alpha, both moments, beta1^t and beta2^t, out of place. All contiguous; `hyper` float64 `[7]`."""
     searches, numbers = alpha.shape[0], alpha[0].numel()
     out = tuple(torch.empty_like(t) for t in (alpha, m, v, power1, power2))
     update_kernel[(-(-searches // BLOCK_S),)](

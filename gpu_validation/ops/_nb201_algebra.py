@@ -62,7 +62,11 @@ def inverse_counts(height: int, width: int, dtype: torch.dtype, device: torch.de
     [0.5, 0.3333333333333333, 0.5]
     """
     with torch.inference_mode(False):  # an inference tensor in the cache could not be used in training
-        return 1.0 / box(torch.ones(1, 1, height, width, dtype=dtype, device=device))
+        rows, columns = (torch.full((size,), 3.0, dtype=dtype, device=device) for size in (height, width))
+        for counts in (rows, columns):
+            counts[0] -= 1.0
+            counts[-1] -= 1.0
+        return 1.0 / (rows.view(1, 1, -1, 1) * columns)
 
 
 @functools.lru_cache(maxsize=32)
@@ -80,7 +84,7 @@ def box(x: Tensor) -> Tensor:
     >>> box(torch.ones(1, 1, 2, 3))[0, 0].tolist()
     [[4.0, 6.0, 4.0], [4.0, 6.0, 4.0]]
     """
-    if x.device.type == "cpu" and x.dtype == torch.float32:
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
         return F.conv2d(x, _ones(x.shape[1]), padding=1, groups=x.shape[1])
     return F.avg_pool2d(x, 3, stride=1, padding=1, divisor_override=1)
 

@@ -1,6 +1,6 @@
-"""What the Triton operations share on the side of automatic differentiation: convolutions, checks, second derivatives."""
+"""What the Triton operations share beside their kernels: convolutions, checks, and no second derivative."""
 
-# mypy: allow-untyped-calls
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 from collections.abc import Sequence

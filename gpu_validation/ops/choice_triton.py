@@ -9,7 +9,7 @@ Source: Zela, Siems & Hutter, NAS-Bench-1Shot1 (ICLR 2020), optimizers/darts/mod
 affine part, like the cell of NAS-Bench-201 in search.
 """
 
-# mypy: allow-untyped-calls
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 from typing import Any
@@ -21,8 +21,8 @@ from torch import Tensor
 from gpu_validation.contracts import Active
 from gpu_validation.kernels.choice import choice as choice_forward
 from gpu_validation.kernels.choice import choice_convolutions, choice_source
-from gpu_validation.kernels.statistics import statistics
 from gpu_validation.kernels.shapes import accumulator, channels_last
+from gpu_validation.kernels.statistics import statistics
 from gpu_validation.kernels.tiles import on_device, require_device
 from gpu_validation.ops.autograd import (
     by_batch,

@@ -8,7 +8,7 @@ Memory layout: channels-last inside and of the result. Deviations from the refer
 bfloat16 tensors are summed in float32, and so are the gates' gradients.
 """
 
-# mypy: allow-untyped-calls
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from torch import Tensor
 from gpu_validation.contracts import Active
 from gpu_validation.kernels.backward import node_convolutions, node_sums
 from gpu_validation.kernels.node import node
+from gpu_validation.kernels.shapes import accumulator, channels_last, empty_like_pixels
 from gpu_validation.kernels.source import gate_partials, source
 from gpu_validation.kernels.statistics import statistics
-from gpu_validation.kernels.shapes import accumulator, channels_last, empty_like_pixels
 from gpu_validation.kernels.tiles import on_device, require_device
 from gpu_validation.ops.autograd import (
     by_batch,
@@ -74,7 +74,9 @@ def plan(active: bytes) -> Plan:
         tuple(tuple(e for e, (i, _) in enumerate(EDGES) if i == s and runs[e, option]) for s in range(3))
         for option in (CONV1, CONV3)
     )
-    slots = tuple(tuple(edges[w][i].index(e) if e in edges[w][i] else -1 for e, (i, _) in enumerate(EDGES)) for w in (0, 1))
+    slots = tuple(
+        tuple(edges[w][i].index(e) if e in edges[w][i] else -1 for e, (i, _) in enumerate(EDGES)) for w in (0, 1)
+    )
     on, layout, reads = [0, 0, 0], [0, 0, 0], [0, 0, 0]
     for e, (i, t) in enumerate(EDGES):
         for option in (SKIP, CONV1, CONV3, POOL):
@@ -161,7 +163,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dz = tuple([None if z is None else empty_like_pixels(z) for z in conv] for conv in (conv1, conv3))
         dw = [torch.zeros_like(w) if n else None for w, n in zip(weights, need, strict=True)]
         partial = gate_partials(x)
-        products = []
+        products: list[Tensor] = []
         for t in (3, 2, 1):
             i, d = t - 1, arriving[t]
             assert d is not None  # set by the source of the step before
@@ -173,22 +175,21 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
             node_convolutions(
                 d, wide, sums, mean[rows], rstd[rows], z1, z3, d1, d3, how.layout[i], how.on[i], training=ctx.batch
             )
-            back: Maps | list[Tensor | None] = []
+            back: list[Tensor | None] = [None, None]
             need_dx = i > 0 or need_x
             for w in (0, 1):
                 edges, whole = how.edges[w][i], dz[w][i]
                 if whole is None:
-                    back.append(None)
                     continue
-                r, kernels = convolution_gradient(
+                back[w], kernels = convolution_gradient(
                     whole, rectified[i], _merged(weights[w], edges), need_x=need_dx, need_weight=need[w]
                 )
-                back.append(r)
-                if kernels is not None:
+                whole_dw = dw[w]
+                if kernels is not None and whole_dw is not None:
                     for e, k in zip(edges, kernels.split(x.shape[1]), strict=True):
-                        dw[w][e] = k
+                        whole_dw[e] = k
             later = [g for g in arriving[t:] if g is not None]
-            arriving[i] = source(partial, wide, i, nodes[i], *back, later, how.reads[i], need_dx=need_dx)
+            arriving[i] = source(partial, wide, i, nodes[i], back[0], back[1], later, how.reads[i], need_dx=need_dx)
         dgates = torch.zeros_like(wide)
         dgates[:, CONV1 : CONV3 + 1] = torch.cat(products).sum(1).view(6, 2)
         dgates[:, SKIP], dgates[:, POOL] = partial.sum(2).unbind(1)
@@ -207,8 +208,9 @@ def cell(
 ) -> Tensor:
     """Output `[B, C, H, W]` of a cell at `x[B, C, H, W]`; arguments as in `gpu_validation.reference.nb201.cell`.
 
-    Runs on a CUDA device (or interpreted: `TRITON_INTERPRET=1`), in float16, bfloat16, float32 or float64; under autocast in
-    its precision. SpecError for wrong shapes, devices and precisions; RunError when its gradient is differentiated.
+    Runs on a CUDA device (or interpreted: `TRITON_INTERPRET=1`), in float16, bfloat16, float32 or float64; under
+    autocast in its precision. SpecError for wrong shapes, devices and precisions; RunError when its gradient is
+    differentiated.
     """
     require_device(x)
     check_map(x)

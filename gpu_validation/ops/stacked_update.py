@@ -5,7 +5,7 @@ S supernets that are searched at once have S architecture optimisers of a few do
 this takes the very same `Adam` and `VAdam` objects and gives the same bits.
 """
 
-# mypy: allow-untyped-calls
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ def stacked_update(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """New `alpha[S, D, K]` and slots: `rule.apply` with Estimate(grad, square), out of place.
 
-    float32 or float64; `square[S, D, K]` is the second moment that enters VAdam's precision (Adam takes none). SpecError
-    for another rule, precision, shape, or a missing slot.
+    float32 or float64; `square[S, D, K]` is the second moment that enters VAdam's precision (Adam takes none).
+    SpecError for another rule, precision, shape, or a missing slot.
     """
     require_device(alpha)
     if not isinstance(rule, (Adam, VAdam)):

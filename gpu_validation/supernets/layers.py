@@ -175,16 +175,23 @@ def check_sizes(network: str, **sizes: int) -> None:
             raise SpecError(f"{network}: {name} is a whole number of 1 or more, got {value!r}")
 
 
-def check_images(network: str, images: Tensor, channels: int, smallest: int = 4) -> None:
-    """Raise `SpecError` unless `images` is `[B, channels, H, W]` with H and W of at least `smallest`.
+SMALLEST = 4
 
-    Images are halved twice, so that 4 pixels leave one.
+
+def check_images(network: str, images: Tensor, channels: int, *, by_batch: bool) -> None:
+    """Raise `SpecError` unless `images` is `[B, channels, H, W]`, floating-point, with H and W of at least 4.
+
+    Images are halved twice, so that 4 pixels leave one. `by_batch`: BN goes by the mini-batch, which must leave it two
+    values a channel.
     """
     shape = tuple(images.shape)
-    if len(shape) != 4 or shape[1] != channels:
+    if len(shape) != 4 or shape[1] != channels or shape[0] == 0:
         raise SpecError(f"{network}: images have shape {shape}; this network takes [batch, {channels}, height, width]")
-    if min(shape[2:]) < smallest:
-        raise SpecError(f"{network}: images of {shape[2]}x{shape[3]} pixels; give at least {smallest}x{smallest}")
+    batch, _, height, width = shape
+    if min(height, width) < SMALLEST:
+        raise SpecError(f"{network}: images of {height}x{width} pixels; give at least {SMALLEST}x{SMALLEST}")
+    if by_batch and batch == 1 and max(height, width) == SMALLEST:
+        raise SpecError(f"{network}: one image of {height}x{width} pixels has no batch statistics; give two or more")
     if not images.is_floating_point():
         raise SpecError(f"{network}: images are {images.dtype}; give floating-point numbers")
 

@@ -117,7 +117,7 @@ class NB101Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[B, classes]` of `images[B, in_channels, H, W]`."""
-        check_images("NB101Network", images, self.in_channels)
+        check_images("NB101Network", images, self.in_channels, by_batch=self.training)
         x: Tensor = self.stem(images)
         for i, layer in enumerate(self.layers):
             if i and i % MODULES == 0:

@@ -63,8 +63,10 @@ class NB1Shot1Supernet(nn.Module):
             raise SpecError(unknown("NAS-Bench-1Shot1 space", number, PARENTS))
         check_settings("NB1Shot1Supernet", batch_norm, channels=channels, classes=classes, in_channels=in_channels)
         running, run = batch_norm == "running", choice_block(backend)
-        self.number, self.in_channels = number, in_channels
-        nodes = self.space.nodes
+        space = cached_space(f"nb1shot1-{number}")
+        assert isinstance(space, NB1Shot1)
+        self.space, self.in_channels, self.running = space, in_channels, running
+        nodes = space.nodes
         self.stem = ConvBNRelu(in_channels, channels, 3, running=running, generator=generator)
         cells, inputs, width = [], channels, channels
         for i in range(CELLS):
@@ -76,16 +78,9 @@ class NB1Shot1Supernet(nn.Module):
         self.last_norm = Norm(width, affine=False, running=running, generator=generator)
         self.classifier = Linear(width, classes, generator=generator)
 
-    @property
-    def space(self) -> NB1Shot1:
-        """The search space."""
-        space = cached_space(f"nb1shot1-{self.number}")
-        assert isinstance(space, NB1Shot1)
-        return space
-
     def forward(self, images: Tensor, gates: Tensor, active: Active | None = None) -> Tensor:
         """Logits `[B, classes]` of `images[B, in_channels, H, W]` at `gates[D, K]`; see `contracts.Supernet`."""
-        check_images("NB1Shot1Supernet", images, self.in_channels)
+        check_images("NB1Shot1Supernet", images, self.in_channels, by_batch=self.training or not self.running)
         check_gates("NB1Shot1Supernet", gates, active, (self.space.D, self.space.K))
         wiring = wire(self.space, gates, active)
         x: Tensor = self.stem(images)

@@ -19,7 +19,6 @@ from gpu_validation.ops import nb201_cell
 from gpu_validation.reference.nb201 import RunningStats
 from gpu_validation.supernets.layers import check_gates, check_images, check_settings, filled, uniform
 from gpu_validation.supernets.nb201_macro import Macro
-from nasbench_sim.spaces import NB201
 from nasbench_sim.tables.manifest import cached_space
 
 
@@ -75,7 +74,7 @@ class NB201Supernet(nn.Module):
         sizes = {"channels": channels, "cells": cells, "classes": classes, "in_channels": in_channels}
         check_settings("NB201Supernet", batch_norm, **sizes)
         running, run = batch_norm == "running", nb201_cell(backend)
-        self.in_channels = in_channels
+        self.space, self.in_channels, self.running = cached_space("nb201"), in_channels, running
         self.body = Macro(
             lambda c: SearchCell(c, run, running=running, generator=generator),
             channels=channels,
@@ -86,16 +85,9 @@ class NB201Supernet(nn.Module):
             generator=generator,
         )
 
-    @property
-    def space(self) -> NB201:
-        """The search space."""
-        space = cached_space("nb201")
-        assert isinstance(space, NB201)
-        return space
-
     def forward(self, images: Tensor, gates: Tensor, active: Active | None = None) -> Tensor:
         """Logits `[B, classes]` of `images[B, in_channels, H, W]` at `gates[6, 5]`; see `contracts.Supernet`."""
-        check_images("NB201Supernet", images, self.in_channels)
+        check_images("NB201Supernet", images, self.in_channels, by_batch=self.training or not self.running)
         check_gates("NB201Supernet", gates, active, (6, 5))
         logits: Tensor = self.body(images, gates, active)
         return logits

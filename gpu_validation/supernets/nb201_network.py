@@ -89,6 +89,6 @@ class NB201Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[B, classes]` of `images[B, in_channels, H, W]`."""
-        check_images("NB201Network", images, self.in_channels)
+        check_images("NB201Network", images, self.in_channels, by_batch=self.training)
         logits: Tensor = self.body(images)
         return logits

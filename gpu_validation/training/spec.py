@@ -27,12 +27,14 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
 
 
 class TrainSpec(BaseModel):
-    """Everything that decides the numbers of one training; equal specifications give equal curves on one device.
+    """Everything that decides the numbers of one training.
+
+    Equal specifications give equal curves, bit for bit, on a CPU with one number of threads; on a GPU only where its
+    libraries are told to be deterministic (`torch.use_deterministic_algorithms`), which is left to the caller.
 
     SGD with Nesterov momentum, lr falling to 0 by a cosine over the epochs, constant within one. `seed`: initial
     weights, order of the images and their augmentation. `precision` bfloat16 and float16 are autocast on float32
-    weights (float16 with losses scaled by 1,024). `compiled`: training steps run through torch.compile, evaluations do
-    not.
+    weights (float16 with losses scaled by 1,024); evaluations are in float32. `compiled`: steps run through torch.compile.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -124,13 +124,25 @@ class _Training:
             torch._foreach_add_(parameters, moved, alpha=-rate)
         return seen, right
 
+    def probe(self, n: int) -> None:
+        """A step's passes on `n` images, for measuring their memory."""
+        x, y = batch(self.dataset, "train", seed=0, step=0, size=n, augment=False)
+        torch.autograd.grad(F.cross_entropy(self.forward(x), y), list(self.network.parameters()))
+
+    def probe_evaluation(self, n: int) -> None:
+        """The pass of an evaluation on `n` images."""
+        with torch.no_grad():
+            self.network(batch(self.dataset, "valid", seed=0, step=0, size=n, augment=False)[0])
+
     def epoch(self, epoch: int) -> dict[str, float]:
         """All steps of an epoch, then the whole validation and test split."""
         self.network.train()
-        seen = np.array([self.step(epoch, i) for i in range(self.steps)])
+        with told_what_fits(self.spec.batch, self.probe, self.device):
+            seen = np.array([self.step(epoch, i) for i in range(self.steps)])
         out = {"train_loss": float(seen[:, 0].mean()), "train_accuracy": 100 * float(seen[:, 1].mean())}
-        for split in ("valid", "test"):
-            out[f"{split}_loss"], out[f"{split}_accuracy"] = evaluate(self.network, self.dataset, split, self.spec)
+        with told_what_fits(self.spec.eval_batch, self.probe_evaluation, self.device):
+            for split in ("valid", "test"):
+                out[f"{split}_loss"], out[f"{split}_accuracy"] = evaluate(self.network, self.dataset, split, self.spec)
         whole = torch.stack([t.isfinite().all() for t in self.tensors().values()]).all()
         if not (whole and math.isfinite(out["valid_loss"])):  # e.g. a variance that overflowed: its losses are finite
             at = f"after step {(epoch + 1) * self.steps - 1} (epoch {epoch + 1})"
@@ -184,12 +196,11 @@ def train(
         training.restore(found.arrays)
         first, before = found.number, float(found.facts.get("seconds", 0.0))
     for epoch in range(first, spec.epochs):
-        with told_what_fits(spec.batch, lambda n: _probe(training, n), training.device):
-            try:
-                last = training.epoch(epoch)
-            except Diverged as error:
-                kept = f"; the state after epoch {epoch} is kept in {folder}" if folder is not None and epoch else ""
-                raise Diverged(f"{error}{kept}") from error
+        try:
+            last = training.epoch(epoch)
+        except RunError as error:
+            kept = f"; the state after epoch {epoch} is kept in {folder}" if folder is not None and epoch else ""
+            raise type(error)(f"{error}{kept}") from error
         if folder is not None:
             training.save(folder, epoch + 1, {**facts, "seconds": before + time.perf_counter() - began})
         if on_tick is not None:
@@ -204,9 +215,3 @@ def predict(network: nn.Module, dataset: Dataset, split: str, size: int) -> npt.
     with torch.no_grad():
         parts = [network(x).double().softmax(1).cpu() for x, _ in batches(dataset, split, size)]
     return torch.cat(parts).numpy().astype(np.float32)
-
-
-def _probe(training: _Training, n: int) -> None:
-    """A step's passes on `n` images, for measuring their memory."""
-    x, y = batch(training.dataset, "train", seed=0, step=0, size=n, augment=False)
-    torch.autograd.grad(F.cross_entropy(training.forward(x), y), list(training.network.parameters()))

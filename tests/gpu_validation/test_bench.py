@@ -151,7 +151,7 @@ def test_out_of_memory_names_a_batch_that_may_fit(error: Exception) -> None:
     def full(*args: Any, **options: Any) -> Any:
         raise error
 
-    with pytest.raises(RunError, match="out of memory: batch 4 needs at least 0.0 GiB a candidate; try --batch 2"):
+    with pytest.raises(RunError, match=r"out of memory: batch 4 needs at least 0\.0 GiB a candidate; try --batch 2"):
         run_bench(BenchOptions(**TINY), named=[Candidate("reference, contiguous", full)])
 
 

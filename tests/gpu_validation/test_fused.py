@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from gpu_validation.ops import nb201_fused  # noqa: E402
-from gpu_validation.ops._nb201_algebra import algebraic_cell, pool  # noqa: E402
+from gpu_validation.ops._nb201_algebra import algebraic_cell, inverse_counts, pool  # noqa: E402
 from gpu_validation.reference import nb201  # noqa: E402
 from gpu_validation.reference.nb201 import CONV1, CONV3, NONE, POOL, SKIP, RunningStats  # noqa: E402
 from nasbench_sim.errors import SpecError  # noqa: E402
@@ -251,6 +251,16 @@ def test_autocast_is_heeded() -> None:
         error = rms(found[name], exact[name])
         assert error <= 2 * rms(plain[name], exact[name]) + 8 * 2.0**-8, name
     assert rms(found["output"], exact["output"]) > 1e-4  # it did compute in bfloat16
+
+
+def test_autocast_and_inference_leave_nothing_behind() -> None:
+    """Window counts are cached by size and type: those made under autocast or in inference mode serve training."""
+    inverse_counts.cache_clear()
+    args = arguments((2, 4, 9, 11), dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        nb201_fused.cell(*args)
+    exact = run(nb201.cell, arguments((2, 4, 9, 11)))
+    assert rms(run(nb201_fused.cell, args)["output"], exact["output"]) < 1e-5
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 2), (7, 3)])

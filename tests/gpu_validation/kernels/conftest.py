@@ -6,6 +6,7 @@ tests of the same process see neither the variable nor a difference (nothing els
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -24,11 +25,13 @@ if not HAS_GPU:
     else:
         _before = os.environ.get("TRITON_INTERPRET")
         os.environ["TRITON_INTERPRET"] = "1"
-        import gpu_validation.ops.choice_triton
-        import gpu_validation.ops.nb201_triton
-        import gpu_validation.ops.stacked_update
-        import tests.gpu_validation.kernels.address_kernel  # noqa: F401
-
+        for _name in (
+            "gpu_validation.ops.choice_triton",
+            "gpu_validation.ops.nb201_triton",
+            "gpu_validation.ops.stacked_update",
+            "tests.gpu_validation.kernels.address_kernel",
+        ):
+            importlib.import_module(_name)
         if _before is None:
             del os.environ["TRITON_INTERPRET"]
         else:

@@ -44,7 +44,9 @@ def test_gradcheck_in_float64(name: str, by_batch: bool, device: str) -> None:
     stats = RunningStats(*(torch.full((*lead, 2), v, dtype=torch.float64, device=device) for v in (0.1, 0.7)))
     leaves = [t.requires_grad_() for t in (given.x, given.w1, given.w3, given.gates)]
     options: dict[str, Any] = {} if by_batch else {"stats": stats, "training": False}
-    assert torch.autograd.gradcheck(lambda *a: operation(name)(*a, **options), leaves, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda *a: operation(name)(*a, **options), leaves, fast_mode=True, check_undefined_grad=False
+    )
 
 
 @NAMES
@@ -75,9 +77,9 @@ def test_a_second_derivative_is_refused_with_the_way_out(name: str, device: str)
 
 
 @NAMES
-@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (3,)], ids=["x", "w1", "w3", "gates"])
+@pytest.mark.parametrize("wanted", [(1, 2), (3,)], ids=["weights", "gates"])  # the two kinds of step
 def test_a_gradient_does_not_depend_on_which_others_are_asked_for(
-    name: str, wanted: tuple[int], device: str
+    name: str, wanted: tuple[int, ...], device: str
 ) -> None:
     given = inputs(name, (2, 3, 3, 4), torch.float32, device)
     tensors = [given.x, given.w1, given.w3, given.gates]
@@ -151,7 +153,7 @@ def test_bad_masks_and_statistics_are_refused(active: Any, device: str) -> None:
     with pytest.raises(SpecError, match=r"active is .* bool\[6, 5\]"):
         operation("cell")(given.x, given.w1, given.w3, given.gates, active=active)
     short = RunningStats(torch.zeros(6, 2, 4, device=device), torch.ones(6, 2, 3, device=device))
-    with pytest.raises(SpecError, match="stats.mean has shape"):
+    with pytest.raises(SpecError, match=r"stats\.mean has shape"):
         operation("cell")(given.x, given.w1, given.w3, given.gates, short)
     given = Inputs((2, 3, 4, 4), torch.float32, device, edges=0)
     with pytest.raises(SpecError, match=r"active is .* bool\[3\]"):
@@ -160,8 +162,9 @@ def test_bad_masks_and_statistics_are_refused(active: Any, device: str) -> None:
 
 def test_a_cpu_without_the_interpreter_is_one_line() -> None:
     code = (
-        "import torch\nfrom gpu_validation.ops.nb201_triton import cell\nfrom nasbench_sim.errors import SpecError\n"
-        "try:\n    cell(torch.ones(2, 3, 4, 4), torch.ones(6, 3, 3, 1, 1), torch.ones(6, 3, 3, 3, 3), torch.ones(6, 5))\n"
+        "from torch import ones\nfrom gpu_validation.ops.nb201_triton import cell\n"
+        "from nasbench_sim.errors import SpecError\n"
+        "try:\n    cell(ones(2, 3, 4, 4), ones(6, 3, 3, 1, 1), ones(6, 3, 3, 3, 3), ones(6, 5))\n"
         "except SpecError as error:\n    print(error)"
     )
     environment = {**os.environ, "TRITON_INTERPRET": "0"}

@@ -35,11 +35,14 @@ def one_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapes, "ELEMENTS", 16384)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    "shape", [(5, 3, 7, 8), (1, 16, 8, 7), (5, 17, 1, 7), (5, 16, 1, 1), (1, 3, 8, 1)], ids=str
-)  # fmt: skip
-def test_odd_shapes(dtype: torch.dtype, shape: tuple[int, ...], device: str) -> None:
+@pytest.mark.parametrize("shape", [(5, 3, 7, 8), (1, 16, 8, 7), (5, 17, 1, 7), (5, 16, 1, 1), (1, 3, 8, 1)], ids=str)
+def test_odd_shapes(shape: tuple[int, ...], device: str) -> None:
+    compare(cell, Inputs(shape, torch.float32, device))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("shape", [(5, 17, 1, 7), (1, 3, 8, 8)], ids=str)
+def test_16_bits(dtype: torch.dtype, shape: tuple[int, ...], device: str) -> None:
     needs(dtype)
     compare(cell, Inputs(shape, dtype, device))
 
@@ -139,7 +142,7 @@ def test_constant_channels(device: str) -> None:
 
 
 def test_same_bits_every_time(device: str) -> None:
-    given = Inputs((5, 3, 7, 8), torch.float32, device)
+    given = Inputs((2, 3, 4, 4), torch.float32, device)
     for a, b in zip(run(cell, given), run(cell, given), strict=True):
         assert torch.equal(a, b)
 

@@ -31,7 +31,9 @@ class Traffic(TorchDispatchMode):
             name = str(func).removeprefix("aten.").removesuffix(".default")
             written = sum(_bytes(t) for t in made)
             if name.startswith(("zeros_like", "avg_pool2d_backward", "copy_")):
-                taken = taken[: name.startswith("avg")] + taken[1:2] * name.startswith("copy")  # only shapes of the rest
+                taken = taken[: name.startswith("avg")] + taken[1:2] * name.startswith(
+                    "copy"
+                )  # only shapes of the rest
             self.bytes[name] += written + sum(_bytes(t) for t in taken)
             self.calls[name] += 1
         return out
@@ -63,7 +65,9 @@ def kernel_traffic() -> Iterator[Counter[str]]:
     def note(way: str, pointers: Any, mask: Any) -> None:
         where = np.broadcast_to(pointers.data, mask.data.shape)[mask.data]
         width = pointers.get_element_ty().primitive_bitwidth // 8
-        seen[way].append(where.astype(np.uint64) * 16 + width)  # addresses have fewer than 60 bits, widths fewer than 16
+        seen[way].append(
+            where.astype(np.uint64) * 16 + width
+        )  # addresses have fewer than 60 bits, widths fewer than 16
 
     def loading(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
         note("read", pointers, mask)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +13,10 @@ import pytest
 import torch
 
 from gpu_validation.supernets.counting import Counts, count
+from gpu_validation.supernets.counts import nb201_counts
 from gpu_validation.supernets.nb101_network import NB101Network
 from gpu_validation.supernets.nb201_network import NB201Network
+from nasbench_sim.errors import NotMeasured
 from nasbench_sim.spaces import NB201
 from nasbench_sim.spaces.nb101 import parse_module
 from nasbench_sim.tables.nb201_costs import FLOPS, PARAMS
@@ -68,6 +69,20 @@ def test_costs_are_additive(costs: Costs, dataset: str) -> None:
     assert np.array_equal(costs.of(archs), [measured(arch, dataset) for arch in archs])
 
 
+def test_analytic_costs_of_all_cells(costs: Costs, dataset: str) -> None:
+    """The vectorised costs of all 15,625 cells are what the networks measure, under both conventions of FLOPs."""
+    found = nb201_counts(SPACE, dataset)
+    assert all(column.dtype == np.int64 and column.shape == (15625,) for column in found)
+    assert np.array_equal(np.stack(found, axis=1), costs.of(SPACE.all))
+
+
+def test_costs_of_another_data_set() -> None:
+    for a, b in zip(nb201_counts(SPACE, "cifar10-valid"), nb201_counts(SPACE, "cifar10"), strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(NotMeasured, match="did you mean 'cifar10'"):
+        nb201_counts(SPACE, "cifar_10")
+
+
 def test_costs_are_those_of_the_package(costs: Costs, dataset: str) -> None:
     """And so of `nasbench_sim`'s own tables, which are made from these numbers."""
     for column, formula in ((0, PARAMS[dataset]), (1, FLOPS[dataset])):
@@ -88,10 +103,13 @@ def test_costs_are_the_tabulated_ones_of_all_cells(rows: list[dict[str, str]], c
     archs = np.array([[int(row[e]) for e in EDGES] for row in rows])
     assert np.array_equal(archs, SPACE.all)
     prefix = DATASETS[dataset][2]
+    analytic = nb201_counts(SPACE, dataset)
     for column, name in ((0, "params_m"), (2, "flops_m")):
         tabulated = np.array([float(row[f"{prefix}_{name}"]) for row in rows]) * 1e6
         assert np.abs(tabulated - tabulated.round()).max() < 1e-6  # whole numbers
-        assert np.array_equal(costs.of(archs)[:, column], tabulated.round().astype(np.int64))
+        whole = tabulated.round().astype(np.int64)
+        assert np.array_equal(costs.of(archs)[:, column], whole)
+        assert np.array_equal(analytic[column], whole)
 
 
 def test_a_network_without_numbers_costs_the_same() -> None:
@@ -100,23 +118,31 @@ def test_a_network_without_numbers_costs_the_same() -> None:
     assert found == count(NB201Network(arch, channels=4, cells=1, classes=3, generator=gen()), (3, 8, 8))
 
 
-def nb101(shared_data: Path, step: int) -> Iterator[tuple[str, int]]:
-    """(module, parameters) of every `step`th row of the public sample."""
+def every_graph(shared_data: Path) -> dict[str, tuple[str, int]]:
+    """`vertices:bits` of each graph in the public sample -> (module, parameters) of its first row."""
+    seen: dict[str, tuple[str, int]] = {}
     with gzip.open(shared_data / "nb101_sample_108ep.csv.gz", "rt") as file:
-        for i, row in enumerate(csv.DictReader(file)):
-            if i % step == 0:
-                yield row["arch"], int(row["params"])
+        header = file.readline().rstrip("\n").split(",")
+        arch, parameters = header.index("arch"), header.index("params")
+        for line in file:
+            row = line.split(",", parameters + 1)  # not the 24 columns behind
+            graph = row[arch].rpartition(":")[0]
+            if graph not in seen:
+                seen[graph] = row[arch], int(row[parameters])
+    return seen
 
 
 def test_parameters_of_nas_bench_101(shared_data: Path) -> None:
-    """2,022 modules evenly over the file; `nasbench_sim` compares its formula with all 151,644."""
-    wrong, seen = [], 0
-    for text, parameters in nb101(shared_data, 75):
+    """One network of each of the 2,490 graphs; `nasbench_sim` compares its formula with all 151,644 modules."""
+    graphs = every_graph(shared_data)
+    sizes = {(key.split(":")[0], key.count("1", 2)) for key in graphs}
+    assert (len(graphs), len(sizes)) == (2490, 20)  # 20 pairs (vertices, edges): all that the file has
+    wrong = []
+    for text, parameters in graphs.values():
         found = sum(p.numel() for p in NB101Network(*parse_module(text), generator=None).parameters())
-        seen += 1
         if found != parameters:
             wrong.append((text, found, parameters))
-    assert (seen, wrong) == (2022, [])
+    assert wrong == []
 
 
 def test_a_module_runs_at_its_full_size() -> None:

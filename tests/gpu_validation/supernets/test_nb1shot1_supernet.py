@@ -36,9 +36,7 @@ def test_choice_block_is_its_options() -> None:
         normal(F.conv2d(x, w1)).clamp(min=0),
     ]
     gates = torch.tensor([0.3, -0.5, 1.1], dtype=torch.float64)
-    torch.testing.assert_close(
-        choice_block(x, w1, w3, gates), sum(g * y for g, y in zip(gates, options, strict=True))
-    )
+    torch.testing.assert_close(choice_block(x, w1, w3, gates), sum(g * y for g, y in zip(gates, options, strict=True)))
     for k in range(3):
         torch.testing.assert_close(choice_block(x, w1, w3, gates, active=np.arange(3) == k), gates[k] * options[k])
     with pytest.raises(SpecError, match="it has 3 options"):
@@ -124,9 +122,7 @@ def test_a_sampled_path_is_a_mask(number: int) -> None:
 
 def test_nodes_that_nothing_takes_are_not_run() -> None:
     net = nb1shot1(1, batch_norm="running")
-    arch = net.space.parse(
-        "conv3x3-bn-relu~0|conv3x3-bn-relu~0+1|conv3x3-bn-relu~0+2|conv1x1-bn-relu~1+2|output~2+4"
-    )
+    arch = net.space.parse("conv3x3-bn-relu~0|conv3x3-bn-relu~0+1|conv3x3-bn-relu~0+2|conv1x1-bn-relu~1+2|output~2+4")
     gates = one_hot(net.space, arch)
     net(images(), gates, gates.numpy() > 0)
     moved = (net.cells[0].mean != 0).all(dim=2)  # [node, (conv1x1, conv3x3)]

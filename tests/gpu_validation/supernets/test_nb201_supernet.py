@@ -135,9 +135,17 @@ def test_impossible_networks(values: dict[str, Any], message: str) -> None:
         (images(channels=1), torch.zeros(6, 5), None, r"takes \[batch, 3, height, width\]"),
         (images()[0], torch.zeros(6, 5), None, r"images have shape \(3, 8, 8\)"),
         (images(size=(8, 3)), torch.zeros(6, 5), None, "images of 8x3 pixels; give at least 4x4"),
+        (images(batch=0), torch.zeros(6, 5), None, "images have shape"),
+        (images(batch=1, size=(4, 4)), torch.zeros(6, 5), None, "one image of 4x4 pixels has no batch statistics"),
         (images().to(torch.uint8), torch.zeros(6, 5), None, "images are torch.uint8"),
     ],
 )
 def test_inputs_that_do_not_fit(x: torch.Tensor, gates: torch.Tensor, active: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         nb201()(x, gates, active)
+
+
+def test_one_small_image_in_evaluation() -> None:
+    net, x = nb201(batch_norm="running").eval(), images(batch=1, size=(4, 4))
+    assert net(x, mixture(SPACE)).isfinite().all()
+    assert nb201()(images(batch=1, size=(4, 5)), mixture(SPACE)).isfinite().all()

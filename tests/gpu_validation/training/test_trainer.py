@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from gpu_validation import checkpoint
 from gpu_validation.data import batch
-from gpu_validation.memory import fitting
+from gpu_validation.memory import fitting, told_what_fits
 from gpu_validation.training import PROTOCOLS, Trained, TrainSpec, make_train_spec, train
 from gpu_validation.training.trainer import CURVES, NAME, predict
 from nasbench_sim.errors import RunError, SpecError
@@ -80,7 +80,9 @@ def test_a_training_is_that_of_torch() -> None:
     assert -np.log(truth).mean() == pytest.approx(got.curves["valid_loss"][-1], rel=1e-5)
 
 
-@pytest.mark.parametrize("values", [{}, {"precision": "bfloat16", "channels_last": True}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{}, {"precision": "bfloat16", "channels_last": True}, {"precision": "float16"}], ids=str
+)
 def test_cut_anywhere_it_goes_on_bit_for_bit(tmp_path: Path, values: dict[str, Any]) -> None:
     asked = spec(**values)
     whole = train(asked, DATA, maker(asked))
@@ -156,14 +158,50 @@ def test_what_is_not_finite_is_told_with_its_step(
     assert same(train(spec(), DATA, maker(spec()), folder=tmp_path, resume=True), train(spec(), DATA, maker(spec())))
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
-def test_out_of_memory_names_a_batch_that_would_fit(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["of a GPU", "of this machine"])
+def test_out_of_memory_names_a_batch_that_would_fit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **named: Any) -> Any:
-        raise error
+        if kind == "of a GPU":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.empty(2**50)  # a petabyte: what torch says about it is its own
 
     monkeypatch.setattr("gpu_validation.training.trainer.batch", full)
     with pytest.raises(RunError, match="a batch of 16 images does not fit into the memory of cpu; try a batch of 8"):
         train(spec(), DATA, maker(spec()))
+
+
+def test_an_evaluation_that_does_not_fit_names_its_own_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("gpu_validation.training.trainer.evaluate", full)
+    with pytest.raises(RunError, match="a batch of 32 images does not fit into the memory of cpu; try a batch of 16"):
+        train(spec(), DATA, maker(spec()))
+
+
+def test_the_memory_of_a_gpu_is_measured_at_two_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for a GPU: 1,000 bytes of weights, 10 bytes an image, 1,000 bytes free beside the weights."""
+    peak = [0]
+    for name, value in (
+        ("empty_cache", None),
+        ("reset_peak_memory_stats", None),
+        ("mem_get_info", (1000, 9999)),
+        ("memory_allocated", 1000),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda *args, value=value: value)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *args: peak[0])
+    probed: list[int] = []
+
+    def probe(n: int) -> None:
+        probed.append(n)
+        peak[0] = 1000 + 10 * n
+
+    with (
+        pytest.raises(RunError, match="256 images does not fit into the memory of cuda; try a batch of 80"),
+        told_what_fits(256, probe, torch.device("cuda")),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert probed == [8, 16]
 
 
 def test_another_error_of_the_runtime_is_not_called_memory(monkeypatch: pytest.MonkeyPatch) -> None:
