@@ -89,6 +89,8 @@ def train(
             del member["curves"]
         print_json({**document, "files": files})
         return
+    for line in made.failed:
+        console().print(f"Left out, it diverged: {line}")
     for what, where in files.items():
         console().print(f"{what}: {where}")
     if not files:

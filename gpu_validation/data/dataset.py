@@ -128,7 +128,11 @@ def batch(
 
 
 def _augmented(dataset: Dataset, images: Tensor, seed: int, step: int, tag: int) -> Tensor:
-    """Images mirrored and moved, as padding with black, cropping and flipping would; one gather on the device."""
+    """Images mirrored and moved, as padding with black, cropping and flipping would; one gather on the device.
+
+    What goes to the device is a source row for every row and a source column for every column of each image: 131 KB for
+    256 images of 32x32 pixels, where an index for every pixel would be 2.1 MB a step.
+    """
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, tag, step, 1])))
     b, c, height, width = images.shape
     flips = random.random(b) < 0.5
@@ -137,12 +141,12 @@ def _augmented(dataset: Dataset, images: Tensor, seed: int, step: int, tag: int)
     columns = np.arange(width) + moves[1][:, None]
     if dataset.flip:
         columns = np.where(flips[:, None], columns[:, ::-1], columns)
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    place = np.clip(rows, 0, height - 1)[:, :, None] * width + np.clip(columns, 0, width - 1)[:, None, :]
-    index = torch.from_numpy(place).to(images.device).view(b, 1, -1).expand(b, c, -1)
-    moved = images.reshape(b, c, -1).gather(2, index).view(images.shape)
+    row, column = torch.from_numpy(rows).to(images.device), torch.from_numpy(columns).to(images.device)
+    place = row.clamp(0, height - 1)[:, :, None] * width + column.clamp(0, width - 1)[:, None, :]
+    moved = images.reshape(b, c, -1).gather(2, place.view(b, 1, -1).expand(b, c, -1)).view(images.shape)
     if dataset.pad:
-        moved = moved * torch.from_numpy(inside).to(images.device)[:, None]
+        inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[:, None, :]
+        moved = moved * inside[:, None]
     return moved
 
 

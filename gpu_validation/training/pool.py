@@ -6,7 +6,8 @@
     FOLDER/members/                 one finished checkpoint a member (curves, probabilities), and the one in training
 
 A member is a cell and a training seed. Whatever stops a pool, it goes on where it was; finished members are never
-trained again, also where more cells are asked for later.
+trained again, also where more cells are asked for later. A member that diverges is left out and named: the hours of
+the others are not lost with it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gpu_validation import checkpoint
 from gpu_validation.data import Dataset
 from gpu_validation.supernets.nb201_network import NB201Network
 from gpu_validation.training.spec import TrainSpec
-from gpu_validation.training.trainer import CURVES, NAME, predict, train
+from gpu_validation.training.trainer import CURVES, NAME, Diverged, predict, train
 from nasbench_sim.ensembles import Predictions
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.files import atomic_path
@@ -57,11 +58,12 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """Members in the order in which they were asked for."""
+    """Members in the order in which they were asked for, and a line for each that diverged and is left out."""
 
     members: tuple[Member, ...]
     dataset: Dataset
     device: str
+    failed: tuple[str, ...] = ()
 
     def predictions(self, split: str) -> Predictions:
         """What all members say of `valid` or `test`."""
@@ -89,6 +91,7 @@ class Pool:
             "torch": torch.__version__,
             "seconds": round(sum(member.seconds for member in self.members), 3),
             "members": [_plain(space, member) for member in self.members],
+            "failed": list(self.failed),
         }
 
     def save(self, folder: Path) -> dict[str, Path]:
@@ -127,7 +130,8 @@ def train_pool(
     """Train every specification on `dataset`, and keep what each network says of the validation and test images.
 
     With `resume`, members that `folder` holds are taken from there and the one in training goes on. Raises `SpecError`
-    for no or equal specifications, and whatever `train` raises, with the cell's name before it.
+    for no or equal specifications, `Diverged` where no member is left, and whatever else `train` raises, with the
+    cell's name before it.
     """
     keys = [(spec.arch, spec.seed) for spec in specs]
     if not specs:
@@ -136,16 +140,24 @@ def train_pool(
         twice = next(key for key in keys if keys.count(key) > 1)
         raise SpecError(f"{twice[0]} with seed {twice[1]} is asked for twice; list each cell once")
     kept = None if folder is None else folder / "members"
-    out = []
+    out, failed = [], []
     for number, spec in enumerate(specs):
         found = _finished(kept, spec, dataset) if kept is not None and resume else None
         if found is None:
             tick = None if on_tick is None else _numbered(on_tick, number)
-            found = _one(spec, dataset, device, kept, resume, tick)
+            try:
+                found = _one(spec, dataset, device, kept, resume, tick)
+            except Diverged as error:
+                failed.append(str(error))
+                continue
         elif on_tick is not None:
             on_tick(number, spec.epochs, {name: float(found.curves[name][-1]) for name in CURVES})
         out.append(found)
-    return Pool(tuple(out), dataset, device)
+    if not out:
+        raise Diverged(
+            failed[0] if len(failed) == 1 else f"none of {len(failed)} networks could be trained; {failed[0]}"
+        )
+    return Pool(tuple(out), dataset, device, tuple(failed))
 
 
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -203,7 +215,7 @@ def _one(
     try:
         done = train(spec, dataset, make, device=device, folder=folder, resume=resume, on_tick=on_tick)
     except RunError as error:
-        raise RunError(f"cell {_name(spec)}: {error}") from error
+        raise type(error)(f"cell {_name(spec)}: {error}") from error
     said = {split: predict(done.network, dataset, split, spec.eval_batch) for split in SPLITS}
     parameters = sum(p.numel() for p in done.network.parameters())
     if kept is not None and folder is not None:

@@ -34,7 +34,8 @@ class TrainSpec(BaseModel):
 
     SGD with Nesterov momentum, lr falling to 0 by a cosine over the epochs, constant within one. `seed`: initial
     weights, order of the images and their augmentation. `precision` bfloat16 and float16 are autocast on float32
-    weights (float16 with losses scaled by 1,024); evaluations are in float32.
+    weights (float16 with losses scaled by 1,024); evaluations are in float32. `compiled`: steps run
+    through torch.compile.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -54,6 +55,7 @@ class TrainSpec(BaseModel):
     eval_batch: int = Field(default=512, ge=2, le=65_536)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
+    compiled: bool = False
 
     @property
     def digest(self) -> str:

@@ -31,6 +31,10 @@ LOSS_SCALE = 1024.0  # float16: smaller gradients than 6e-8 would be lost
 CURVES = tuple(f"{split}_{what}" for split in ("train", "valid", "test") for what in ("loss", "accuracy"))
 
 
+class Diverged(RunError):
+    """A loss, gradient or weight that is not finite: this network is lost, another may well train."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A network after its training: curves float64 `[epochs]` by name (see `CURVES`) and seconds of computing."""
@@ -58,6 +62,7 @@ class _Training:
         self.network = network.to(self.device)
         if spec.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.run: Callable[[Tensor], Tensor] = torch.compile(self.network) if spec.compiled else self.network
         self.momentum = [torch.zeros_like(p) for p in self.network.parameters()]
         self.curves = {name: np.full(spec.epochs, np.nan) for name in CURVES}
         self.steps = -(-dataset.size("train") // spec.batch)
@@ -92,7 +97,7 @@ class _Training:
         if self.spec.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         with how or contextlib.nullcontext():
-            logits: Tensor = self.network(x)
+            logits = self.run(x)
         return logits.float()
 
     def step(self, epoch: int, number: int) -> tuple[float, float]:
@@ -109,7 +114,7 @@ class _Training:
         seen, right, size = torch.stack([loss.detach(), right_share, norm]).tolist()
         for what, value in (("training loss", seen), ("norm of the gradient", size)):
             if not math.isfinite(value):  # before the step is made: the weights are still good
-                raise RunError(f"the {what} is {value} at step {total} (epoch {epoch + 1}): lower lr ({s.lr})")
+                raise Diverged(f"the {what} is {value} at step {total} (epoch {epoch + 1}): lower lr ({s.lr})")
         rate = s.lr * 0.5 * (1 + math.cos(math.pi * epoch / s.epochs))
         with torch.no_grad():
             moved = [g / scale + s.weight_decay * p for g, p in zip(gradients, parameters, strict=True)]
@@ -141,7 +146,7 @@ class _Training:
         whole = torch.stack([t.isfinite().all() for t in self.tensors().values()]).all()
         if not (whole and math.isfinite(out["valid_loss"])):  # e.g. a variance that overflowed: its losses are finite
             at = f"after step {(epoch + 1) * self.steps - 1} (epoch {epoch + 1})"
-            raise RunError(f"the network is not finite {at}: lower lr ({self.spec.lr})")
+            raise Diverged(f"the network is not finite {at}: lower lr ({self.spec.lr})")
         for name, value in out.items():
             self.curves[name][epoch] = value
         return out
@@ -172,9 +177,9 @@ def train(
 ) -> Trained:
     """Train `make(generator)` as `spec` says; `folder` keeps the last two epochs meanwhile.
 
-    `on_tick(epochs done, epochs in all, last values)` after every epoch. Raises `RunError` for a loss that is not
-    finite (the step is named, the last whole epoch stays on disk), for a batch that does not fit into memory (it names
-    one that would), and for a checkpoint of another specification; `SpecError` for a data set that is not the
+    `on_tick(epochs done, epochs in all, last values)` after every epoch. Raises `Diverged` for a loss that is not
+    finite (the step is named, the last whole epoch stays on disk), `RunError` for a batch that does not fit into memory
+    (it names one that would) and for a checkpoint of another specification, `SpecError` for a data set that is not the
     specification's, or has fewer images than a batch.
     """
     if spec.dataset != dataset.name:
@@ -195,7 +200,7 @@ def train(
             last = training.epoch(epoch)
         except RunError as error:
             kept = f"; the state after epoch {epoch} is kept in {folder}" if folder is not None and epoch else ""
-            raise RunError(f"{error}{kept}") from error
+            raise type(error)(f"{error}{kept}") from error
         if folder is not None:
             training.save(folder, epoch + 1, {**facts, "seconds": before + time.perf_counter() - began})
         if on_tick is not None:
