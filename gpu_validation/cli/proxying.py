@@ -22,7 +22,9 @@ def proxies(
         list[str] | None, typer.Option(help="A cell, as string or official index; repeatable. Default: --all.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All 15,625 cells.")] = False,
-    data: Annotated[list[str] | None, typer.Option("--data", "--dataset", help="A data set, one column each; repeatable.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", "--dataset", help="A data set, one column each; repeatable.")
+    ] = None,
     data_folder: DataFolder = None,
     channels: Annotated[int, typer.Option(help="Channels C of the first stage.")] = 16,
     cells: Annotated[int, typer.Option(help="Cells N a stage.")] = 5,
