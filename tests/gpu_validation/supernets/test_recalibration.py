@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from gpu_validation.evaluate import recalibrated
 from gpu_validation.supernets.nb201 import NB201Supernet
-from tests.gpu_validation.supernets.oracle import recalibrate
 from nasbench_sim.errors import SpecError
+from tests.gpu_validation.supernets.oracle import recalibrate
 from tests.gpu_validation.tiny import HORIZON, SEEDS, landscape
 from tests.gpu_validation.tiny import mixture as points
 
