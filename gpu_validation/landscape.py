@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -29,6 +30,7 @@ from gpu_validation.contracts import Active
 from gpu_validation.data import Dataset, batch, batches
 from gpu_validation.flat import FlatNetwork
 from gpu_validation.hessian import hessian, hessian_vector
+from gpu_validation.memory import told_what_fits
 from gpu_validation.parallel import Group
 from gpu_validation.second_order import total_gradient
 from gpu_validation.settings import SupernetSettings
@@ -110,6 +112,18 @@ class SupernetLandscape:
         }
         return fresh_state(self.space, seeds, horizon, self.dtype)._replace(extra=extra)
 
+    def memory(self) -> AbstractContextManager[None]:
+        """Inside, a mini-batch that does not fit into memory is a `RunError` that names one that would."""
+
+        def probe(n: int) -> None:
+            weights, buffers = self.net.initial()
+            leaves = self.net.leaves(weights)
+            x, y = self.images("train", 0, 0, n)
+            gates = self.gates(np.full((self.space.D, self.space.K), 1 / self.space.K))
+            torch.autograd.grad(F.cross_entropy(self.forward(self.net, leaves, buffers, x, gates, None)[0], y), leaves)
+
+        return told_what_fits(self.settings.batch, probe, self.device)
+
     def row(self, state: LandscapeState, s: int) -> _Row:
         """Seed number `s` of the state."""
         extra = state.extra
@@ -190,7 +204,8 @@ class SupernetLandscape:
             at = self._loss(self.net, row, "valid")
             tensors = self.net.views(row.weights)
             many = theta[s] if theta.ndim == 4 else theta[s][None]
-            seen = [self._slope(at, tensors, self.gates(one)) for one in many]
+            with self.memory():
+                seen = [self._slope(at, tensors, self.gates(one)) for one in many]
             loss[s] = [v for v, _ in seen] if theta.ndim == 4 else seen[0][0]
             grad[s] = np.stack([g for _, g in seen]) if theta.ndim == 4 else seen[0][1]
         return loss, grad * self.space.mask

@@ -39,7 +39,8 @@ def train_rows(
         for s in range(len(usage)):
             if extra["broken"][s] < 0:
                 cells = None if paths is None else Paths(paths.cells[s], paths.weights[s])
-                _step(land, now, s, usage[s], cells)
+                with land.memory():
+                    _step(land, now, s, usage[s], cells)
     return state._replace(step=state.step + steps, extra=extra)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from gpu_validation import second_order
 from gpu_validation.slab import Slab
-from nasbench_sim.errors import SpecError
+from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.landscapes import LandscapeState, Paths
 from nasbench_sim.searchers import methods
 from nasbench_sim.searchers.base import replace, rows
@@ -207,7 +207,8 @@ def test_products_give_the_columns_and_the_dominant_eigenvalue(monkeypatch: pyte
     v = mixture(7)[0].astype(np.float64)
     assert np.allclose(WIDE.hessian_vector(state, theta, v, 1).reshape(-1), full[1] @ v.reshape(-1), atol=1e-9)
     searcher = methods()["darts"].make()
-    search = searcher.init(WIDE.space, SEEDS, np.float64)
+    state = trained(WIDE, SEEDS[:1])
+    search = searcher.init(WIDE.space, SEEDS[:1], np.float64)
     by_matrix = searcher.curvature(search, WIDE, state)
     monkeypatch.setattr("nasbench_sim.searchers.gradient.FEW", 1)
     assert np.allclose(searcher.curvature(search, WIDE, state), by_matrix, rtol=1e-3)
@@ -241,6 +242,46 @@ def test_a_loss_that_is_not_finite_stops_that_search_alone() -> None:
     loss, grad = LAND.loss_and_grad(after, mixture(8))
     assert np.isnan(loss[1]) and np.isnan(grad[1]).all() and np.isfinite(loss[[0, 2]]).all()
     assert np.isnan(LAND.arch_loss(after, np.zeros((3, 1, 6), dtype=int), batch=True)[1]).all()
+
+
+def test_channels_last_and_half_precision_see_the_same_loss() -> None:
+    plain = landscape(backend="reference", batch=32)
+    state, theta = plain.init(SEEDS, HORIZON), mixture(2)
+    loss, grad = plain.loss_and_grad(state, theta)
+    # one rounding of bfloat16 is 2^-9, of float16 2^-12; a loss of 2.3 nats is an average over 32 images
+    for values, close in (({"channels_last": True}, 1e-5), ({"precision": "float16"}, 2e-2)):
+        other, slope = landscape(backend="reference", batch=32, **values).loss_and_grad(state, theta)
+        assert np.allclose(loss, other, rtol=close)
+        assert np.linalg.norm(slope - grad) < 30 * close * np.linalg.norm(grad)
+    rough, _ = landscape(backend="reference", batch=32, precision="bfloat16").loss_and_grad(state, theta)
+    assert np.allclose(loss, rough, rtol=0.1) and not np.array_equal(loss, rough)
+    for precision in ("bfloat16", "float16"):  # both train
+        land = landscape(precision=precision)
+        assert np.isfinite(np.asarray(land.train_weights(land.init(SEEDS, HORIZON), theta, 3).extra["weights"])).all()
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced as one graph by torch.compile; building the C++ that inductor makes of it takes minutes, and is left out."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module: compile_(module, backend="aot_eager"))
+    plain, made = landscape(backend="reference"), landscape(backend="reference", compiled=True, static=True)
+    state, theta = plain.init(SEEDS[:1], HORIZON), mixture(2, 1)
+    for a, b in zip(plain.loss_and_grad(state, theta), made.loss_and_grad(state, theta), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_batch_that_does_not_fit_names_one_that_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    land = landscape()
+
+    def full(*inputs: Any, **how: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    state = trained()
+    monkeypatch.setattr(land.net, "call", full)
+    for call in (lambda: land.loss_and_grad(state, mixture(0)), lambda: land.train_weights(state, mixture(0), 1)):
+        with pytest.raises(RunError, match="a batch of 8 images does not fit into the memory of cpu; try a batch of 4"):
+            call()
 
 
 @pytest.mark.parametrize(

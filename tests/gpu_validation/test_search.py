@@ -66,6 +66,15 @@ def test_a_seed_alone_equals_its_row(method: str) -> None:
         assert np.array_equal(values[0], together.history[name][1], equal_nan=True), name
 
 
+@pytest.mark.parametrize(
+    ("space", "method"), [("nb1shot1-1", "darts"), ("nb1shot1-2", "parsec"), ("nb1shot1-3", "gdas")]
+)
+def test_methods_search_on_1shot1_supernets(space: str, method: str) -> None:
+    run = searching(method, seeds=(5,), space=space).run()
+    assert not run.failed.any() and run.table["name"].startswith(space)
+    assert (run.history["skip_ratio"] == 0).all() and np.isfinite(run.history["valid"]).all()
+
+
 def test_the_record_is_read_by_every_report(tmp_path: Path) -> None:
     runs = [searching("darts").run(), searching("balenas").run()]
     text = str(compare(runs))
