@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpu_validation.cli.options import DataFolder, Device, Threads, limit_threads, need_torch
+from gpu_validation.cli.options import DataFolder, Device, Threads, limit_threads, need_torch, number_or_text
 from nasbench_sim.cli.console import Json, console, print_json, progress_bar
 from nasbench_sim.errors import SpecError
 
@@ -22,7 +22,9 @@ def proxies(
         list[str] | None, typer.Option(help="A cell, as string or official index; repeatable. Default: --all.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All 15,625 cells.")] = False,
-    data: Annotated[list[str] | None, typer.Option("--data", "--dataset", help="A data set, one column each; repeatable.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", "--dataset", help="A data set, one column each; repeatable.")
+    ] = None,
     data_folder: DataFolder = None,
     channels: Annotated[int, typer.Option(help="Channels C of the first stage.")] = 16,
     cells: Annotated[int, typer.Option(help="Cells N a stage.")] = 5,
@@ -45,7 +47,7 @@ def proxies(
         out=out,
         names=tuple(name or ["synflow"]),
         datasets=tuple(data or ["cifar10"]),
-        archs=[int(text) if text.isdecimal() else text for text in arch] if arch else None,
+        archs=[number_or_text(text) for text in arch] if arch else None,
         resume=resume,
         channels=channels,
         cells=cells,
