@@ -32,6 +32,17 @@ def need_torch() -> None:
         raise SpecError(f"this command needs torch ({error}); pip install 'nasbench-sim[gpu]'") from error
 
 
+def number_or_text(text: str) -> int | str:
+    """A whole number where it reads as one, else the text itself: for what has a string and an index.
+
+    Above 19 digits it stays text, which no cell is (beyond 4,300 Python refuses to turn it into a number).
+
+    >>> number_or_text("9930"), number_or_text("-1"), type(number_or_text("9" * 5000))
+    (9930, '-1', <class 'str'>)
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text
+
+
 def limit_threads(threads: int) -> None:
     """Set the number of torch's threads; raises `SpecError` for a negative one."""
     import torch

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpu_validation.cli.options import DataFolder, Device, Threads, limit_threads, need_torch
+from gpu_validation.cli.options import DataFolder, Device, Threads, limit_threads, need_torch, number_or_text
 from nasbench_sim.cli.console import Json, console, print_json, progress_bar
 from nasbench_sim.errors import SpecError
 
@@ -47,7 +47,7 @@ def proxies(
         out=out,
         names=tuple(name or ["synflow"]),
         datasets=tuple(data or ["cifar10"]),
-        archs=[int(text) if text.isdecimal() else text for text in arch] if arch else None,
+        archs=[number_or_text(text) for text in arch] if arch else None,
         resume=resume,
         channels=channels,
         cells=cells,

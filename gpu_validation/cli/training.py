@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,16 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from gpu_validation.cli.options import Data, DataFolder, Device, Threads, limit_threads, need_torch, open_data
+from gpu_validation.cli.options import (
+    Data,
+    DataFolder,
+    Device,
+    Threads,
+    limit_threads,
+    need_torch,
+    number_or_text,
+    open_data,
+)
 from nasbench_sim.cli.console import (
     Json,
     check_folder_options,
@@ -132,16 +142,17 @@ def _cells(archs: list[str], pool: str) -> list[str]:
     space = cached_space("nb201")
     if bool(archs) == bool(pool):
         raise SpecError("give cells to train, or --pool with a number of them or a file, one of the two")
-    if pool.isdecimal():
-        if not 1 <= int(pool) <= space.size:
+    many = number_or_text(pool)
+    if isinstance(many, int):
+        if not 1 <= many <= space.size:
             raise SpecError(f"--pool is 1 to {space.size} cells, got {pool}")
         random = np.random.Generator(np.random.Philox(key=201))
-        index = random.permutation(space.size)[: int(pool)].tolist()  # a larger pool has the smaller one in it
+        index = random.permutation(space.size)[:many].tolist()  # a larger pool has the smaller one in it
     elif pool:
         index = _listed(space, Path(pool))
     else:
         index = [_index(space, text) for text in archs]
-    twice = next((i for n, i in enumerate(index) if i in index[:n]), None)
+    twice = next((i for i, n in Counter(index).items() if n > 1), None)
     if twice is not None:
         raise SpecError(f"cell {twice} is given twice; --seeds trains a cell several times")
     return [space.format(space.at(i)) for i in index]
@@ -149,7 +160,7 @@ def _cells(archs: list[str], pool: str) -> list[str]:
 
 def _index(space: Space, text: str) -> int:
     try:
-        return space.resolve(int(text) if text.isdecimal() else text)
+        return space.resolve(number_or_text(text))
     except ArchError as error:
         raise ArchError(f"{error} (cells of NAS-Bench-201 are trained: a string or 0..{space.size - 1})") from error
 

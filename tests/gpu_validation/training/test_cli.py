@@ -86,6 +86,8 @@ NB101 = "7:110100010110001000011:i331p3o"
         ([], "give cells to train, or --pool"),
         (["9930", "--pool", "3"], "give cells to train, or --pool"),
         (["15625"], "integer in 0..15624, got 15625"),
+        (["9" * 5000], "cells of NAS-Bench-201 are trained"),
+        (["--pool", "9" * 5000], "is no number, and no file that can be read"),
         ([NB101], "cells of NAS-Bench-201 are trained"),
         (["conv3x3|skip"], "cells of NAS-Bench-201 are trained"),
         (["|nor_conv_7x7~0|+|none~0|none~1|+|none~0|none~1|none~2|"], "unknown operation 'nor_conv_7x7'"),
