@@ -215,7 +215,9 @@ def _of_dictionary(content: Mapping[str, Any]) -> dict[int, list[Run]]:
     archs, infos = content["meta_archs"], content["arch2infos"]
     check_meta({"meta_archs": list(archs) if isinstance(archs, Sequence) else archs}, space, "a dictionary")
     if not isinstance(infos, Mapping) or not all(isinstance(one, Mapping) for one in infos.values()):
-        raise TableError("a benchmark as a dictionary: arch2infos maps indices to dictionaries by budget; load it again")
+        raise TableError(
+            "a benchmark as a dictionary: arch2infos maps indices to dictionaries by budget; load it again"
+        )
     out: dict[int, list[Run]] = {}
     for cell, budgets in infos.items():
         out[cell] = [

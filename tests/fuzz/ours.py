@@ -169,8 +169,10 @@ def _(data: bytes, folder: Path) -> object:
     return known
 
 
-_YAML = (b"&a ", b"*a", b"!!python/object/apply:os.system ", b"<<: ", b"- ", b": ", b"? ", b"|\n", b">\n", b"---\n",
-         b"%YAML 1.1\n", b"[" * 300, b"{a: " * 300, b"0x1f", b"1_000", b"5:30", b"2020-01-01", b".inf", b"\t")  # fmt: skip
+_YAML = (
+    b"&a ", b"*a", b"!!python/object/apply:os.system ", b"<<: ", b"- ", b": ", b"? ", b"|\n", b">\n", b"---\n",
+    b"%YAML 1.1\n", b"[" * 300, b"{a: " * 300, b"0x1f", b"1_000", b"5:30", b"2020-01-01", b".inf", b"\t",
+)  # fmt: skip
 
 
 def _grids(folder: Path) -> list[bytes]:
