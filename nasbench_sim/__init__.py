@@ -9,7 +9,13 @@
 """
 
 from nasbench_sim.errors import UserError
-from nasbench_sim.landscapes import Horizon, SharedWeightsLandscape, SharedWeightsParams, TabularLandscape
+from nasbench_sim.landscapes import (
+    Horizon,
+    RecordedLandscape,
+    SharedWeightsLandscape,
+    SharedWeightsParams,
+    TabularLandscape,
+)
 from nasbench_sim.runs import Run, RunSpec, make_spec, search, search_all
 from nasbench_sim.searchers import get_method, methods
 from nasbench_sim.spaces import NB201, Space, get_space
@@ -21,6 +27,7 @@ __all__ = [
     "NB201",
     "Horizon",
     "Key",
+    "RecordedLandscape",
     "Run",
     "RunSpec",
     "SharedWeightsLandscape",

@@ -8,6 +8,7 @@ A file made by hand with a fitting seal still meets the checks of `read_dataset`
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from nasbench_sim.files import atomic_path
 
 BLOCK = 512  # the smallest user block that HDF5 allows
 MAX_BYTES = 1 << 32
+_MOST_DEFLATED = 1032  # deflate makes at most this many bytes of one
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -73,7 +75,8 @@ def read_sealed(
 def _sealed_bytes(path: Path, kind: str, error: type[UserError], mend: str, max_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            # Python sets aside all that is asked for: 4 GiB, where only the file's own size is needed
+            data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     except IsADirectoryError as problem:
         raise error(f"{path} is a folder; give the .h5 file of a {kind}") from problem
     except OSError as problem:
@@ -136,3 +139,21 @@ def read_dataset(
     dataset.read_direct(out)
     out.setflags(write=False)
     return out
+
+
+def read_numbers(group: h5py.Group, name: str, *, where: str, error: type[UserError]) -> npt.NDArray[Any]:
+    """The numbers of one member of a group, of any shape, for files whose arrays depend on what was run.
+
+    It must be a hard link to a dataset of numbers or booleans in the file itself, no larger than the bytes that stand
+    for it can unpack to (a made-up shape would else fill the memory); else raises `error` in one line.
+    """
+    link = group.get(name, getlink=True)
+    dataset = group[name] if type(link) is h5py.HardLink else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf":
+        raise error(f"{where}: {name} is not a plain dataset of numbers")
+    if dataset.is_virtual or dataset.external is not None:
+        raise error(f"{where}: {name} is stored in another file")
+    size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
+    if size > _MOST_DEFLATED * dataset.id.get_storage_size():
+        raise error(f"{where}: {name} claims {size} bytes, more than are in the file")
+    return np.asarray(dataset[()])

@@ -17,7 +17,7 @@ from nasbench_sim.tables.fetch import Progress, fetch_originals
 from nasbench_sim.tables.modules import ALL_MODULES, NAME, SPLITS, ModuleTable, verify_modules, write_modules
 from nasbench_sim.tables.nb101 import read_nb101
 from nasbench_sim.tables.nb101_csv import write_csv
-from nasbench_sim.tables.nb101_sources import FULL, HOST, ONLY_108
+from nasbench_sim.tables.nb101_sources import FULL, ONLY_108
 from nasbench_sim.tables.regressor import Quality
 
 
@@ -40,7 +40,7 @@ def fetch(host: str | None, *, full: bool, force: bool, as_json: bool, progress:
         _done(table, {NAME: catalogue.modules_path()}, as_json, f"{has}; --force downloads and builds it again")
         return
     wanted = FULL if full else ONLY_108
-    folder = fetch_originals(host=host or HOST, originals=(wanted,), progress=progress)
+    folder = fetch_originals(host=host, originals=(wanted,), progress=progress)
     import_(folder / wanted.file, force=force, as_json=as_json, progress=progress)
 
 

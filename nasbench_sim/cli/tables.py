@@ -25,7 +25,6 @@ from nasbench_sim.tables.curves import curves_path, open_curves
 from nasbench_sim.tables.fetch import fetch_originals
 from nasbench_sim.tables.join import join_file
 from nasbench_sim.tables.nats import import_official
-from nasbench_sim.tables.nb201_sources import HOST
 from nasbench_sim.tables.store import read_table, write_table
 from nasbench_sim.tables.table import Table
 from nasbench_sim.tables.tabular_file import Mapped, parse_map, parse_metric, read_tabular
@@ -58,7 +57,7 @@ def list_(as_json: Json = False) -> None:
 @app.command(epilog="Example: nasbench-sim tables fetch nb201")
 def fetch(
     name: Annotated[str, typer.Argument(help="nb201 (11 MB), or nb101 with the nb1shot1 tables (523 MB).")],
-    host: Annotated[str | None, typer.Option(help="A mirror of the public host, with the same paths.")] = None,
+    host: Annotated[str | None, typer.Option(help="A mirror with the paths of the public host, instead of it.")] = None,
     full: Annotated[bool, typer.Option("--full", help="nb101 with 4, 12 and 36 epochs too (2.1 GB).")] = False,
     force: _Force = False,
     as_json: Json = False,
@@ -85,7 +84,7 @@ def fetch(
         _done(catalogue.open_table(name), path, as_json, "is here already; --force downloads and builds it again")
         return
     with _progress() as report:
-        folder = fetch_originals(host=host or HOST, progress=report)
+        folder = fetch_originals(host=host, progress=report)
     path = catalogue.install_nb201(folder, force=force)
     _done(catalogue.open_table(name), path, as_json, "fetched and checked")
 

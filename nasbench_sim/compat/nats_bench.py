@@ -131,7 +131,6 @@ class NATStopology(TopologyAPI):
 
     def _forget(self, index: int | None) -> None:
         self._answers.clear()
-        self._seeds.clear()
         for cell in list(self._cells) if index is None else [index]:
             self._cells.pop(cell, None)
 

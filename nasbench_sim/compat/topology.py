@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from nasbench_sim.compat.arch_results import ArchResults, Legacy
-from nasbench_sim.compat.draws import Absent, Partial, as_draws
+from nasbench_sim.compat.draws import Absent, Partial, as_draws, choice_of
 from nasbench_sim.compat.sources import Trials
 from nasbench_sim.compat.splits import NUMBERS, SIMULATED, answer_parts, remap
 from nasbench_sim.compat.strings import report
@@ -25,7 +26,6 @@ from nasbench_sim.tables.manifest import cached_space
 
 KEPT_ANSWERS = 32_768
 KEPT_CELLS = 256
-_MEAN = object()  # in the place of a seed: False would be the seed 0
 
 
 class TopologyAPI:
@@ -47,8 +47,9 @@ class TopologyAPI:
         self._fast_mode = fast_mode
         self._archive_dir: str | None = None
         self._cells: dict[int, dict[str, ArchResults]] = {}
-        self._answers: dict[Any, dict[str, Any]] = {}
-        self._seeds: dict[Any, list[int]] = {}
+        self._answers: dict[Any, Any] = {}
+        self._held = 0  # answers in it, about
+        self._choice = choice_of(self._draws)
         self.filename: str | None = source.name
         self.verbose = verbose
         space = cached_space("nb201")
@@ -176,32 +177,36 @@ class TopologyAPI:
         as measured. `is_random`: True for one trial drawn from `rng`, False for the mean over the trials that the
         architecture has, an integer for the trial of that seed. Raises `Absent`, `ArchError` and `SpecError`.
         """
-        seed: Any = _MEAN if is_random is False else is_random
-        kinds = (type(index), type(iepoch), type(hp))  # 1, 1.0 and True are one key, and not one question
-        if is_random is True:
-            try:
-                seeds = self._seeds[index, dataset, hp, kinds]
-            except (KeyError, TypeError):
-                seeds = self.query_meta_info_by_index(self._index(index), hp).drawable(dataset)
-                self._keep(self._seeds, (index, dataset, hp, kinds), seeds)
-            seed = self._draws.choice(seeds)
-        key = (index, dataset, iepoch, hp, seed, type(seed), kinds)
+        # 1, 1.0 and True are one key, and not one question
+        key = (index, dataset, iepoch, hp, is_random, index.__class__, iepoch.__class__, hp.__class__,
+               is_random.__class__)  # fmt: skip
         try:
-            return self._answers[key].copy()
+            found = self._answers[key]
         except (KeyError, TypeError):  # not asked before, or an object that cannot be a key
-            pass
-        info = self.query_meta_info_by_index(self._index(index), hp)
-        answer = self._answer(info, dataset, iepoch, False if seed is _MEAN else seed)
-        self._keep(self._answers, key, answer)
-        return answer.copy()
+            found = self._first(key)
+        if found.__class__ is list:
+            trials, found = found, self._choice(found)
+            if found.__class__ is int:  # a seed whose answer was not worked out yet
+                info = self.query_meta_info_by_index(self._index(index), hp)
+                answer = self._answer(info, dataset, iepoch, found)
+                trials[trials.index(found)] = found = answer
+                self._held += 1
+        out: dict[str, Any] = found.copy()
+        return out
 
-    @staticmethod
-    def _keep(kept: dict[Any, Any], key: tuple[Any, ...], value: Any) -> None:
-        """Remember an answer, if the architecture in its key can be part of one."""
-        if isinstance(key[0], (int, str)):
-            if len(kept) >= KEPT_ANSWERS:
-                kept.clear()
-            kept[key] = value
+    def _first(self, key: tuple[Any, ...]) -> Any:
+        """What is kept for a question: its answer, or one entry a trial to draw from, a seed until it was drawn."""
+        index, dataset, iepoch, hp, is_random = key[:5]
+        info = self.query_meta_info_by_index(self._index(index), hp)
+        found: Any = info.drawable(dataset) if is_random is True else self._answer(info, dataset, iepoch, is_random)
+        if isinstance(index, (int, str)):  # not an object with `tostr()`, whose text may change
+            if self._held >= KEPT_ANSWERS:
+                self._answers.clear()
+                self._held = 0
+            with suppress(TypeError):
+                self._answers[key] = found
+                self._held += 1
+        return found
 
     def _answer(self, info: ArchResults, dataset: str, iepoch: int | None, seed: bool | int) -> dict[str, Any]:
         if isinstance(seed, int) and not isinstance(seed, bool):

@@ -1,7 +1,8 @@
-"""What a search sees: exact expectation over a table, and a model of weight sharing on top of it."""
+"""What a search sees: exact expectation over a table, a model of weight sharing on it, and recorded supernets."""
 
 from nasbench_sim.landscapes.base import Horizon, Landscape, LandscapeState, Paths
 from nasbench_sim.landscapes.multilinear import Multilinear
+from nasbench_sim.landscapes.recorded import RecordedLandscape
 from nasbench_sim.landscapes.shared import SharedWeightsLandscape, SharedWeightsParams
 from nasbench_sim.landscapes.tabular import TabularLandscape
 
@@ -11,6 +12,7 @@ __all__ = [
     "LandscapeState",
     "Multilinear",
     "Paths",
+    "RecordedLandscape",
     "SharedWeightsLandscape",
     "SharedWeightsParams",
     "TabularLandscape",

@@ -11,7 +11,7 @@ import h5py
 from nasbench_sim.errors import RunError
 from nasbench_sim.landscapes import LandscapeState
 from nasbench_sim.runs.engine import Progress
-from nasbench_sim.sealed import read_sealed, write_sealed
+from nasbench_sim.sealed import read_numbers, read_sealed, write_sealed
 from nasbench_sim.searchers import State
 
 KIND = "nasbench-sim checkpoint"
@@ -41,7 +41,12 @@ def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
         if file.attrs["spec"] != digest:
             raise RunError(f"{path} was made for another specification; choose another folder")
         flat: dict[str, Any] = {}
-        file.visititems(lambda name, item: flat.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None)
+
+        def keep(name: str, item: Any) -> None:  # hard links only; h5py follows no others here
+            if isinstance(item, h5py.Dataset):
+                flat[name] = read_numbers(file, name, where=str(path), error=RunError)
+
+        file.visititems(keep)
         epoch = int(file.attrs["epoch"])
     return unflatten(flat, epoch)
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.errors import RunError
+from nasbench_sim.errors import RunError, UserError
 from nasbench_sim.files import atomic_path, sha256_file
 from nasbench_sim.runs.spec import RunSpec, make_spec
-from nasbench_sim.sealed import read_sealed, write_sealed
+from nasbench_sim.sealed import read_numbers, read_sealed, write_sealed
 
 FORMAT = "nasbench-sim-run"
 KIND = "nasbench-sim record"
@@ -154,11 +155,27 @@ class Run:
         path = folder / "record.h5"
         if not path.is_file() or sha256_file(path) != meta.get("record_sha256"):
             raise RunError(f"{path} is not the file that run.json was written for (sha256 differs); {_MEND}")
+        try:
+            return cls._of(meta, path)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # facts made by hand, with a fitting sum
+            if isinstance(error, UserError):
+                raise
+            raise RunError(f"{folder / 'run.json'} lacks what a record has ({error!r:.120}); {_MEND}") from error
+
+    @classmethod
+    def _of(cls, meta: Mapping[str, Any], path: Path) -> Run:
+        spec = make_spec(**{**meta["spec"], "seeds": tuple(meta["spec"]["seeds"])})
+        roles = [*dict(meta["table"])["report_keys"]]
+        if not isinstance(meta["table"]["name"], str) or not all(
+            isinstance(meta[k], dict) for k in ("method", "versions")
+        ):
+            raise TypeError("a name or a mapping is something else")
         with read_sealed(path, KIND, error=RunError, mend=_MEND) as file:
-            arrays = {g: {n: file[g][n][()] for n in file.get(g, {})} for g in GROUPS}
-            seeds, archs = file["seeds"][()], file["archs"][()]
+            arrays = {g: _arrays(file, g, str(path)) for g in GROUPS}
+            seeds, archs = (read_numbers(file, name, where=str(path), error=RunError) for name in ("seeds", "archs"))
+        _check_shapes(roles, seeds, archs, arrays["history"], str(path))
         return cls(
-            spec=make_spec(**{**meta["spec"], "seeds": tuple(meta["spec"]["seeds"])}),
+            spec=spec,
             table=meta["table"],
             seeds=seeds,
             archs=archs,
@@ -170,6 +187,25 @@ class Run:
             seconds=float(meta["seconds"]),
             versions=meta["versions"],
         )
+
+
+def _arrays(file: h5py.File, group: str, where: str) -> dict[str, Array]:
+    """The arrays of a group by name; none where there is no such group."""
+    if group not in file:
+        return {}
+    return {name: read_numbers(file[group], name, where=where, error=RunError) for name in file[group]}
+
+
+def _check_shapes(roles: list[str], seeds: Array, archs: Array, history: Mapping[str, Array], where: str) -> None:
+    """Raise `RunError` unless everything that a run is asked for is there, for the same searches and epochs."""
+    wanted = ["loss", *roles]
+    absent = [name for name in wanted if name not in history]
+    if absent:
+        raise RunError(f"{where}: has no history of {absent[0]}; {_MEND}")
+    grid = history["loss"].shape
+    fits = len(grid) == 2 and grid[1] > 0 and all(history[name].shape == grid for name in wanted)
+    if not fits or seeds.shape != grid[:1] or archs.ndim != 2 or len(archs) != grid[0]:
+        raise RunError(f"{where}: its arrays are not of the same searches and epochs; {_MEND}")
 
 
 def _digest(meta: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ class Download(Protocol):
     @property
     def exact(self) -> bool: ...
 
-    def urls(self, host: str) -> list[str]: ...
+    def urls(self, host: str | None = None) -> list[str]: ...
 
 
 def _by_hand(original: Download) -> str:
@@ -55,7 +55,7 @@ def _by_hand(original: Download) -> str:
 def fetch_originals(
     folder: Path | None = None,
     *,
-    host: str = HOST,
+    host: str | None = None,
     originals: Sequence[Download] = ORIGINALS,
     retries: int = 3,
     wait_s: float = 1.0,
@@ -63,13 +63,15 @@ def fetch_originals(
 ) -> Path:
     """Bring every original into `folder` (default: the cache) and return that folder; files already right are kept.
 
-    `host` replaces https://raw.githubusercontent.com, for a mirror with the same paths (`nb101_sources.HOST` is the one
-    of NAS-Bench-101). A broken connection is tried again `retries` times, `wait_s` seconds apart (doubling). Raises
+    Addresses are tried in turn (`Download.urls`: the public host, then its mirrors), whatever was wrong with the one
+    before: absent, refused, cut off, too slow, other bytes; the sha256 decides, and what one sent the next one goes on
+    from. `host` stands in for them all, with the paths of https://raw.githubusercontent.com (`nb101_sources.HOST` for
+    NAS-Bench-101). A broken connection is tried again `retries` times, `wait_s` seconds apart (doubling). Raises
     `SpecError` for a host that is no web address, and `TableError`, one line, for anything that does not arrive as
     pinned and where another download into `folder` is at work; what has arrived stays, and the next call goes on from
     there.
     """
-    if not re.match("https?://.", host):
+    if host is not None and not re.match("https?://.", host):
         raise SpecError(f"--host {host!r} is no web address; write https://..., a mirror with the same paths as {HOST}")
     target = cache_folder() if folder is None else folder
     pooch.get_logger().setLevel(logging.WARNING)  # its "Downloading data from" would be mixed into a progress bar
@@ -104,51 +106,56 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _fetch(original: Download, folder: Path, host: str, retries: int, wait_s: float, progress: Progress | None) -> None:
-    gone = ""
-    for url in original.urls(host):
-        for attempt in range(retries + 1):
-            downloader = _Resuming(original, folder / f"{original.file}.part", progress)
-            try:
-                pooch.retrieve(
-                    url,
-                    known_hash=f"sha256:{original.sha256}",
-                    fname=original.file,
-                    path=folder,
-                    downloader=downloader,
-                )
-                return
-            except TableError:
-                raise
-            except ValueError as error:  # pooch: the sha256 differs
-                if downloader.resumed and attempt < retries:
-                    continue  # the first part may have come from elsewhere; it is gone now, so this starts afresh
-                raise TableError(
-                    f"{url} is not the pinned original: its sha256 differs from {original.sha256}; try again later, "
-                    f"{_by_hand(original)}"
-                ) from error
-            except requests.RequestException as error:
-                status = error.response.status_code if error.response is not None else 0
-                if status in (404, 410):
-                    gone = f"{url} answers {status}"
-                    break
-                if attempt == retries or (400 <= status < 500 and status not in (408, 429)):
-                    raise TableError(
-                        f"cannot download {original.file} from {host} ({_reason(error)}); check the connection and run "
-                        f"again, {_by_hand(original)}"
-                    ) from error
-            time.sleep(wait_s * 2**attempt)
-    raise TableError(f"cannot download {original.file}: {gone}; {_by_hand(original).removeprefix('or ')}")
+def _fetch(
+    original: Download, folder: Path, host: str | None, retries: int, wait_s: float, progress: Progress | None
+) -> None:
+    """Try the addresses in turn; raises `TableError` with what was wrong with each."""
+    wrong: list[str] = []
+    for number, url in enumerate(original.urls(host)):
+        try:  # where there is no network at all, six addresses should not take half a minute
+            _from(url, original, folder, min(retries, 1) if number else retries, wait_s, progress)
+            return
+        except _Failed as error:
+            wrong.append(str(error))
+    raise TableError(f"cannot download {original.file}: {'; '.join(wrong)}; check the connection, {_by_hand(original)}")
+
+
+class _Failed(Exception):
+    """What was wrong with one address; says it in words."""
+
+
+def _from(url: str, original: Download, folder: Path, retries: int, wait_s: float, progress: Progress | None) -> None:
+    for attempt in range(retries + 1):
+        downloader = _Resuming(original, folder / f"{original.file}.part", progress)
+        try:
+            pooch.retrieve(
+                url, known_hash=f"sha256:{original.sha256}", fname=original.file, path=folder, downloader=downloader
+            )
+            return
+        except requests.RequestException as error:  # before ValueError: some of them are both
+            status = error.response.status_code if error.response is not None else 0
+            again = status in (0, 408, 429) or status >= 500
+            if attempt == retries or not again or isinstance(error, ValueError):
+                raise _Failed(f"{url} {_reason(error)}") from error
+        except ValueError as error:  # pooch: the sha256 differs
+            if not downloader.resumed or attempt == retries:
+                raise _Failed(f"{url} is not the pinned original: its sha256 differs from {original.sha256}") from error
+            continue  # the first part may have come from elsewhere; it is gone now, so this starts afresh
+        time.sleep(wait_s * 2**attempt)
 
 
 def _reason(error: requests.RequestException) -> str:
+    if isinstance(error, requests.TooManyRedirects):
+        return "redirects without end"
     if error.response is not None:
-        return f"the server answers {error.response.status_code}"
+        return f"answers {error.response.status_code}"
     if isinstance(error, requests.Timeout):
-        return "no answer in time"
+        return "sends nothing in time"
     text = " ".join(str(error).split())
+    if "IncompleteRead" in text or "Connection broken" in text or text.startswith("the connection ended"):
+        return "breaks off again and again"
     cause = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", text)  # requests wraps the system's words in three layers
-    return cause[1].strip() if cause else text[:120]
+    return f"cannot be reached ({cause[1].strip() if cause else text[:120]})"
 
 
 class _Resuming:
@@ -209,7 +216,7 @@ class _Resuming:
 
     def _wrong_size(self, url: str, found: int) -> NoReturn:
         self.part.unlink(missing_ok=True)
-        raise TableError(
+        raise _Failed(
             f"{url} is not the pinned original: expected {'' if self.original.exact else 'about '}{self.original.size} "
-            f"bytes, found {found}; try again later, {_by_hand(self.original)}"
+            f"bytes, found {found}"
         )

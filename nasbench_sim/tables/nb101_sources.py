@@ -15,6 +15,7 @@ NB1SHOT1_PAPER = (
     "ICLR 2020 (arXiv 2001.10422)"
 )
 HOST = "https://storage.googleapis.com"
+MIRRORS = (f"{HOST}/nasbench", "https://nasbench.storage.googleapis.com")  # the bucket's two addresses
 
 
 class Published(NamedTuple):
@@ -32,9 +33,10 @@ class Published(NamedTuple):
     table: str = "nb101"
     exact: bool = False
 
-    def urls(self, host: str = HOST) -> list[str]:
-        """Where the file can be fetched from."""
-        return [f"{host.rstrip('/')}/nasbench/{self.file}"]
+    def urls(self, host: str | None = None) -> list[str]:
+        """Where the file can be fetched from, best first: `host` alone, or the public host and its other name."""
+        fronts = MIRRORS if host is None else (f"{host.rstrip('/')}/nasbench",)
+        return [f"{front}/{self.file}" for front in fronts]
 
     def source(self) -> Source:
         """This file as the provenance entry that travels inside the table."""

@@ -22,7 +22,7 @@ def read_rows(file: str, text: str, index_and_arch: tuple[str, str], space: NB20
 
     `file` names it in errors, `index_and_arch` the two columns. Raises `TableError` naming the first row that differs.
     """
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows = _rows(file, text)
     if len(rows) != space.size:
         raise TableError(f"{file}: expected {space.size} rows, got {len(rows)}")
     for i, row in enumerate(rows):
@@ -37,7 +37,7 @@ def read_some_rows(
 
     Raises `TableError` naming the first row that is out of order or not the cell that it says.
     """
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows = _rows(file, text)
     if len(rows) != count:
         raise TableError(f"{file}: expected {count} rows, got {len(rows)}")
     index = np.empty(count, dtype=np.int64)
@@ -50,6 +50,13 @@ def read_some_rows(
         _check_cell(file, i, row, here, index_and_arch, space)
         index[i] = last = here
     return rows, index
+
+
+def _rows(file: str, text: str) -> Rows:
+    try:
+        return list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise TableError(f"{file}: not valid CSV ({error})") from error
 
 
 def _check_cell(file: str, i: int, row: dict[str, str], cell: int, columns: tuple[str, str], space: NB201) -> None:

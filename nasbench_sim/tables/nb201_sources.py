@@ -26,6 +26,13 @@ SUITE_ZERO_PAPER = (
 )
 HW_PAPER = "Li et al., HW-NAS-Bench: Hardware-Aware Neural Architecture Search Benchmark, ICLR 2021 (arXiv 2103.10584)"
 HOST = "https://raw.githubusercontent.com"
+_PATHS = "/{repository}/{commit}/{path}"
+#: the public host, and who else serves the files of public GitHub repositories at a commit; the sha256 decides
+MIRRORS = (
+    HOST + _PATHS,
+    "https://cdn.jsdelivr.net/gh/{repository}@{commit}/{path}",
+    "https://github.com/{repository}/raw/{commit}/{path}",
+)
 
 
 class Original(NamedTuple):
@@ -51,9 +58,11 @@ class Original(NamedTuple):
         """Whether `size` is the size, and another is an error at once."""
         return True
 
-    def urls(self, host: str = HOST) -> list[str]:
-        """Where the file can be fetched from, best first."""
-        return [f"{host.rstrip('/')}/{self.repository}/{commit}/{self.path}" for commit in self.commits]
+    def urls(self, host: str | None = None) -> list[str]:
+        """Where the file can be fetched from, best first: `host` alone, or the public host and then its mirrors."""
+        forms = MIRRORS if host is None else (host.rstrip("/") + _PATHS,)
+        about = {"repository": self.repository, "path": self.path}
+        return [form.format(commit=commit, **about) for form in forms for commit in self.commits]
 
     def source(self) -> Source:
         """This file as the provenance entry that travels inside the table."""

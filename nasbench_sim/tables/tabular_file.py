@@ -264,9 +264,8 @@ def read_cells(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, list[ob
             with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as raw:
                 yield from _csv_rows(path, raw, wanted)
     except (OSError, EOFError, zlib.error) as error:
-        raise TableError(
-            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check the file"
-        ) from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]  # pyarrow's have several lines
+        raise TableError(f"{path}: cannot be read ({reason}); check the file") from error
     except UnicodeDecodeError as error:
         raise TableError(f"{path} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
 
@@ -281,8 +280,8 @@ def _csv_rows(path: Path, raw: io.BufferedIOBase, wanted: Sequence[str]) -> Iter
     reader = csv.reader(lines(), strict=True)
     try:
         header = next(reader, None)
-        if header is None:
-            raise TableError(f"{path} is empty")
+        if not header:
+            raise TableError(f"{path} {'is empty' if header is None else 'begins with an empty line'}; give a header")
         header[0] = header[0].removeprefix("\ufeff")  # what some spreadsheets write first
         at = [_position(path, header, column) for column in wanted]
         for cells in reader:

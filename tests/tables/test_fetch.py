@@ -209,10 +209,10 @@ def test_a_tired_server_is_tried_again_and_a_forbidding_one_is_not(server: Serve
     assert len(server.requests) == 3
     (tmp_path / "file.bin").unlink()
     server.statuses = [403]
-    assert "the server answers 403" in message(server, tmp_path)
+    assert "answers 403" in message(server, tmp_path)
     assert len(server.requests) == 4
     server.statuses = [503] * 9
-    assert "the server answers 503" in message(server, tmp_path, retries=2)
+    assert "answers 503" in message(server, tmp_path, retries=2)
     assert len(server.requests) == 7
 
 

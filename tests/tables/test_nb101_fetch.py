@@ -50,7 +50,7 @@ def test_wrong_bytes_of_a_download(server: Server, tmp_path: Path) -> None:  # n
 
 def test_the_real_addresses_are_pinned() -> None:
     """The sha256 sums stand in the README of google-research/nasbench."""
-    assert ONLY_108.urls() == ["https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord"]
-    assert FULL.urls() == ["https://storage.googleapis.com/nasbench/nasbench_full.tfrecord"]
+    assert ONLY_108.urls()[:1] == ["https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord"]
+    assert FULL.urls()[:1] == ["https://storage.googleapis.com/nasbench/nasbench_full.tfrecord"]
     assert ONLY_108.sha256.startswith("4c39c3936e36a852") and FULL.sha256.startswith("3d64db8180fb1b02")
     assert {len(one.sha256) for one in (ONLY_108, FULL, SAMPLE)} == {64}
