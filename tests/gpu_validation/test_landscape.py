@@ -262,7 +262,7 @@ def test_channels_last_and_half_precision_see_the_same_loss() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_network_is_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as one graph by torch.compile; building the C++ that inductor makes of it takes minutes, and is left out."""
+    """Traced as one graph by torch.compile; building the C++ that inductor makes of it takes minutes: left out."""
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda module: compile_(module, backend="aot_eager"))
     plain, made = landscape(backend="reference"), landscape(backend="reference", compiled=True, static=True)
