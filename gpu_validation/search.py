@@ -22,6 +22,7 @@ import torch
 
 from gpu_validation import checkpoint
 from gpu_validation.data import Dataset, batch
+from gpu_validation.devices import device_name, find_device
 from gpu_validation.evaluate import SupernetJudge
 from gpu_validation.landscape import SupernetLandscape
 from gpu_validation.parallel import Group
@@ -71,7 +72,7 @@ class SupernetSearch:
         family = get_method(self.method).family
         if family not in ("differentiable", "sampling", "training-free"):
             raise SpecError(f"{self.method} is a {family} method and trains no shared weights; use nasbench-sim search")
-        check_device(self.device)
+        find_device(self.device)
         steps = self.steps_per_epoch or -(-self.dataset.size("train") // self.settings.batch)
         wide = self.settings.precision == "float64"
         self.spec: RunSpec = make_spec(
@@ -192,25 +193,3 @@ def in_order(searcher: Searcher, settings: SupernetSettings) -> Searcher:
     if not isinstance(searcher, GradientSearcher):
         raise SpecError(f"{searcher.name} has no architecture step whose order could be chosen; leave order away")
     return replace(searcher, order=settings.order)
-
-
-def check_device(device: str) -> None:
-    """Raise `SpecError` for a device that is not here.
-
-    >>> check_device("cpu")
-    """
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise SpecError(f"unknown device {device!r}; give cpu, cuda or cuda:NUMBER") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise SpecError("no CUDA device is visible to torch; use --device cpu (gpu-validation doctor says why)")
-    if kind not in ("cpu", "cuda"):
-        raise SpecError(f"device {device!r} is not supported; give cpu, cuda or cuda:NUMBER")
-    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise SpecError(f"there is no {device}: {torch.cuda.device_count()} CUDA devices are visible")
-
-
-def device_name(device: str) -> str:
-    """The device in words."""
-    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "CPU"

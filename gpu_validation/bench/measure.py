@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from nasbench_sim.errors import RunError, SpecError
+from nasbench_sim.errors import SpecError
 
 Clock = Callable[[Callable[[], object]], tuple[float, float]]
 
@@ -102,21 +102,6 @@ def clock_for(device: torch.device) -> Clock:
         return first.elapsed_time(last) / 1e3, time.process_time() - busy
 
     return events
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; raises `RunError` where this machine or this torch has none.
-
-    >>> find_device("cpu")
-    device(type='cpu')
-    """
-    device = torch.device(name)
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise RunError(f"device {name}: no CUDA device is visible; use --device cpu, or see gpu-validation doctor")
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise RunError(f"device {name}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
-    return device
 
 
 def copy_bandwidth(device: torch.device, *, size: int = 1 << 26, repeats: int = 9) -> float:

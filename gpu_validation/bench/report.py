@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from gpu_validation.bench.kernels import kernel_times, shares
-from gpu_validation.bench.measure import Paired, clock_for, copy_bandwidth, find_device, machine, paired
+from gpu_validation.bench.measure import Paired, clock_for, copy_bandwidth, machine, paired
 from gpu_validation.bench.options import BenchOptions
 from gpu_validation.bench.step import Candidate, candidates, gate, runs
+from gpu_validation.devices import find_device
 from nasbench_sim.errors import RunError
 from nasbench_sim.files import atomic_path
 

@@ -56,9 +56,9 @@ def limit_threads(threads: int) -> None:
 def open_data(name: str, folder: Path | None, device: str) -> Dataset:
     """The data set on its device; raises `SpecError` for a device that is not here."""
     from gpu_validation.data import load_dataset
-    from gpu_validation.search import check_device
+    from gpu_validation.devices import find_device
 
-    check_device(device)
+    find_device(device)
     return load_dataset(name, folder=folder, device=device)
 
 

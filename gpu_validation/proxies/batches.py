@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-import torch
-
+from gpu_validation.devices import find_device
 from gpu_validation.proxies.saliency import Batch
 from nasbench_sim.errors import SpecError
 
@@ -17,26 +16,10 @@ def load_batch(dataset: str, *, seed: int, size: int = 64, folder: Path | None =
     Raises `SpecError` for a device that this machine does not have and for a data set of fewer images, and what
     `gpu_validation.data.load_dataset` raises for one that is absent.
     """
-    check_device(device)
+    find_device(device)
     data = import_module("gpu_validation.data")  # lazily: only proxies that look at data need it
     loaded = data.load_dataset(dataset, folder=folder, device=device)
     images, labels = data.batch(loaded, "train", seed=seed, step=0, size=size, augment=False)
     if len(images) != size:
         raise SpecError(f"data set {dataset} gives {len(images)} images at most, {size} were asked for")
     return Batch(images, labels)
-
-
-def check_device(device: str) -> torch.device:
-    """A device of this machine; raises `SpecError` naming what there is.
-
-    >>> check_device("cpu")
-    device(type='cpu')
-    """
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise SpecError(f"{device!r} is no device; use cpu, cuda or cuda:N") from error
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise SpecError(f"device {device} is not on this machine, which has {count} CUDA devices; use cpu")
-    return found

@@ -10,7 +10,8 @@ import pytest
 
 import nasbench_sim as nb
 from gpu_validation import checkpoint
-from gpu_validation.search import NAME, SupernetSearch, check_device
+from gpu_validation.devices import find_device
+from gpu_validation.search import NAME, SupernetSearch
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.reporting import compare, write_report
 from nasbench_sim.runs import HISTORY, Run
@@ -170,7 +171,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_devices() -> None:
-    check_device("cpu")
+    find_device("cpu")
     for wrong in ("cuda:99", "mps", "", "cpu:x"):
         with pytest.raises(SpecError):
-            check_device(wrong)
+            find_device(wrong)
