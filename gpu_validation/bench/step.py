@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_validation.bench.options import BenchOptions
-from gpu_validation.bench.skeleton import CellFunction, Skeleton
 from gpu_validation.reference.nb201 import cell as reference_cell
+from gpu_validation.supernets.nb201 import NB201Supernet, SearchCell
+
+CellFunction = Callable[..., Tensor]
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 #: rounding of float32
@@ -78,7 +80,10 @@ class BilevelStep:
         seed: int = 0,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        net = Skeleton(candidate.cell, channels=options.channels, cells=options.cells, generator=generator)
+        net = NB201Supernet(channels=options.channels, cells=options.cells, generator=generator)
+        for cell in net.modules():
+            if isinstance(cell, SearchCell):
+                cell.compute = candidate.cell
         shape = (2, options.batch, 3, options.side, options.side)
         images = torch.randn(shape, generator=generator).to(device, dtype)
         memory = FORMATS[candidate.memory]

@@ -23,7 +23,10 @@ from nasbench_sim.tables.manifest import cached_space
 
 
 class SearchCell(nn.Module):
-    """Weights of one cell: `w1[6, C, C, 1, 1]`, `w3[6, C, C, 3, 3]`; `running`: buffers `mean`, `var` `[6, 2, C]`."""
+    """Weights of one cell: `w1[6, C, C, 1, 1]`, `w3[6, C, C, 3, 3]`; `running`: buffers `mean`, `var` `[6, 2, C]`.
+
+    `compute` is the cell of a backend, `run` of the constructor.
+    """
 
     mean: Tensor | None
     var: Tensor | None
@@ -32,7 +35,7 @@ class SearchCell(nn.Module):
         self, channels: int, run: Callable[..., Tensor], *, running: bool, generator: Generator | None
     ) -> None:
         super().__init__()
-        self._run = run
+        self.compute = run
         c = channels
         self.w1 = uniform((6, c, c, 1, 1), c, generator)
         self.w3 = uniform((6, c, c, 3, 3), 9 * c, generator)
@@ -42,7 +45,7 @@ class SearchCell(nn.Module):
     def forward(self, x: Tensor, gates: Tensor, active: Active | None) -> Tensor:
         """`[B, C, H, W]` -> `[B, C, H, W]` at `gates[6, 5]`."""
         stats = None if self.mean is None or self.var is None else RunningStats(self.mean, self.var)
-        return self._run(x, self.w1, self.w3, gates, stats, training=self.training, active=active)
+        return self.compute(x, self.w1, self.w3, gates, stats, training=self.training, active=active)
 
 
 class NB201Supernet(nn.Module):

@@ -11,6 +11,10 @@ with one half's outer products. No Monte Carlo, no approximation.
 Cost a seed on NB201: 2 x 125 x 125 x 2 = 62,500 flop in the two GEMMs (two thirds of the time) and about 1,600 flop
 element-wise, which run at memory speed, so seeds go through in cache-sized chunks.
 
+Equal columns: architectures of NAS-Bench-1Shot1 that differ only in what is pruned are one module, so whole columns of
+T are equal (space 3: 324 different ones of 1,350). Those rows of b are summed first, and the GEMMs run over the
+different columns only, a quarter of the flop there; NAS-Bench-201 has none and is untouched.
+
 Bit for bit: the GEMM's columns are used only where this machine's BLAS is found to round them alike (`gemm.Plan`), and
 every other operation is element-wise over the seed axis: a seed's row does not depend on how many seeds run beside it,
 nor on its place among them.
@@ -19,16 +23,18 @@ nor on its place among them.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from nasbench_sim.landscapes.gemm import Plan, make_plan
 
 # seeds that go through together: 125 x 256 float32 = 128 KB, in L2 (1,024 seeds: twice as slow); a larger chunk also
 # needs larger sizes tried in gemm.py, for at 1,024 columns BLAS rounds differently again
 CHUNK = 256
+_WORTH = 0.75  # share of different columns up to which summing equal ones first pays
 GATHER = 1024  # cells of a two-point sum at a time (128: 4 times slower)
 
 Array = npt.NDArray[Any]
@@ -60,13 +66,13 @@ class Multilinear:
         self._matrix = np.ascontiguousarray(tensor.reshape(left, -1))
 
     @cached_property
-    def _transposed(self) -> Array:
-        # gathers alone need neither this nor a plan: on nb1shot1-3 they save 22 MB and 2 s
-        return np.ascontiguousarray(self._matrix.T)
+    def _gemm(self) -> _Gemm:
+        # gathers alone need no plan and no second copy: on nb1shot1-3 they save 2 s and 2.5 MB
+        return _make_gemm(self._matrix)
 
-    @cached_property
+    @property
     def _plan(self) -> Plan:
-        return make_plan((self._matrix.shape, self._transposed.shape), self.dtype.name)
+        return self._gemm.plan
 
     def value_and_grad(self, theta: Array) -> tuple[Array, Array]:
         """Value `[N]` and gradient `[N, D, K]` at `theta[N, D, K]`; absent options get gradient 0."""
@@ -87,11 +93,8 @@ class Multilinear:
         width = theta.shape[-1]
         rows = [theta[d, :k] for d, k in enumerate(self.counts)]
         left, right = _prefixes(rows[: self._half]), _prefixes(rows[self._half :])
-        u = np.empty((self._matrix.shape[0], width), dtype=self.dtype)
-        v = np.empty((self._matrix.shape[1], width), dtype=self.dtype)
         b = right[-1] if right else np.ones((1, width), dtype=self.dtype)
-        self._plan.product(self._matrix, b, u)
-        self._plan.product(self._transposed, left[-1], v)
+        u, v = self._gemm.products(left[-1], b)
         grad = np.zeros((self.D, self.K, width), dtype=self.dtype)
         _leave_one_out(u, rows[: self._half], left, grad[: self._half])
         if right:
@@ -158,6 +161,39 @@ class Multilinear:
             rows[:, :, d] = 0
             out[:, d, :count] = rows
         return out
+
+
+class _Gemm(NamedTuple):
+    """The different columns of a matrix and their transpose; `class_of` says which of them each column is."""
+
+    matrix: Array
+    transposed: Array
+    plan: Plan
+    class_of: Array | None
+    sums: Any  # sparse [different, all] ones: adds up the rows of equal columns, in their order for every seed
+
+    def products(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """`T b` and `a T` (as columns), for T the whole matrix."""
+        u = np.empty((self.matrix.shape[0], b.shape[1]), dtype=b.dtype)
+        v = np.empty((self.matrix.shape[1], b.shape[1]), dtype=b.dtype)
+        self.plan.product(self.matrix, b if self.class_of is None else self.sums @ b, u)
+        self.plan.product(self.transposed, a, v)
+        return u, v if self.class_of is None else v.take(self.class_of, axis=0)
+
+
+def _make_gemm(matrix: Array) -> _Gemm:
+    rows = np.ascontiguousarray(matrix.T)
+    names = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))[:, 0]
+    _, first, class_of = np.unique(names, return_index=True, return_inverse=True)
+    if len(first) > _WORTH * len(rows):
+        return _Gemm(matrix, rows, make_plan((matrix.shape, rows.shape), matrix.dtype.name), None, None)
+    different = np.ascontiguousarray(rows[first])
+    ones = np.ones(len(rows), dtype=matrix.dtype)
+    sums = csr_array((ones, (class_of, np.arange(len(rows)))), shape=(len(first), len(rows)))
+    sums.sort_indices()
+    small = np.ascontiguousarray(different.T)
+    plan = make_plan((small.shape, different.shape), matrix.dtype.name)
+    return _Gemm(small, different, plan, class_of, sums)
 
 
 def _prefixes(rows: list[Array]) -> list[Array]:

@@ -117,3 +117,39 @@ def test_every_plan_computes_the_product() -> None:
 def test_non_finite_tensors_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         Multilinear(np.array([1.0, np.nan]))
+
+
+def with_equal_columns(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """A tensor whose last 24 columns are 5 different ones in some order, and points."""
+    random = np.random.default_rng(8)
+    classes = np.concatenate([np.arange(5), random.integers(0, 5, 19)])
+    tensor = random.random((6, 5))[:, random.permutation(classes)].astype(dtype).reshape(2, 3, 4, 6)
+    return tensor, random.random((40, 4, 6)).astype(dtype)
+
+
+def test_equal_columns_are_found_and_change_nothing() -> None:
+    tensor, theta = with_equal_columns("float64")
+    form = Multilinear(tensor)
+    assert form._gemm.matrix.shape == (6, 5) and form._gemm.transposed.shape == (5, 6)
+    value, grad = form.value_and_grad(theta)
+    assert np.allclose(value, [brute(tensor, t) for t in theta], rtol=1e-12)
+    whole = Multilinear(tensor + 1e-13 * np.arange(tensor.size).reshape(tensor.shape))  # no two alike
+    assert whole._gemm.matrix.shape == (6, 24)
+    assert np.allclose(grad, whole.value_and_grad(theta)[1], rtol=1e-9)
+    assert np.allclose(form.hessian(theta), whole.hessian(theta), rtol=1e-9)
+    options = np.stack([np.random.default_rng(1).integers(0, k, 40) for k in tensor.shape], axis=1)
+    assert np.allclose(
+        form.two_point(options, theta[:, :, 0], np.zeros(4, dtype=np.int64)),
+        whole.two_point(options, theta[:, :, 0], np.zeros(4, dtype=np.int64)),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_over_equal_columns_does_not_depend_on_the_batch(dtype: str) -> None:
+    tensor, theta = with_equal_columns(dtype)
+    form = Multilinear(tensor)
+    value, grad = form.value_and_grad(theta)
+    for start, stop in ((0, 1), (3, 4), (7, 24), (39, 40)):
+        some = form.value_and_grad(theta[start:stop])
+        assert np.array_equal(some[0], value[start:stop]) and np.array_equal(some[1], grad[start:stop])
