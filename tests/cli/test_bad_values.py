@@ -64,7 +64,7 @@ def test_more_steps_than_anyone_has(option: str) -> None:
         (("--table", "./"), "is a folder"),
         (("--table", "../../etc/passwd"), "etc/passwd: cannot be read"),
         (("--dataset", "cifar11"), "unknown data set 'cifar11'; did you mean 'cifar10'? Known: cifar10"),
-        (("--landscape", "moon"), "landscape: Input should be 'tabular', 'shared' or 'evaluations'"),
+        (("--landscape", "moon"), "landscape: Input should be 'tabular', 'shared', 'evaluations' or 'supernet'"),
         (("--dtype", "float16"), "dtype: Input should be 'float32' or 'float64'"),
         (("--set", "lrr=1"), "unknown parameter 'lrr'; did you mean 'lr'?"),
         (("--set", "lr"), "--set 'lr': write --set name=value"),
