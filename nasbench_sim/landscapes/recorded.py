@@ -155,10 +155,10 @@ def _asked(epochs: Epochs | Sequence[int] | None, held: list[Epochs]) -> list[Ep
 
 
 def _nothing(table: Table, dataset: str, split: str, seed: Seed) -> str:
-    have = list(dict.fromkeys(f"{key.dataset}/{key.split}/seed {key.seed}" for key in table.accuracy))
+    have = list(dict.fromkeys(f"{key.dataset}/{key.split}/seed {key.seed!r}" for key in table.accuracy))
     shown = ", ".join(have[:6]) + (f" and {len(have) - 6} more" if len(have) > 6 else "")
     return (
-        f"table {table.name} has no {split} accuracies of {dataset} (seed {seed}), only {shown}; choose one, or add "
+        f"table {table.name} has no {split} accuracies of {dataset} (seed {seed!r}), only {shown}; choose one, or add "
         f"yours with `tables import NAME --join {table.name} --csv FILE --map COLUMN={dataset}/{split}/EPOCHS/{seed}`"
     )
 

@@ -119,6 +119,7 @@ def test_a_search_runs_on_it_and_ends_where_the_supernet_points(table: Table, mo
         ({"dataset": "cifar100"}, NotMeasured, "no one-shot accuracies of cifar100"),
         ({"seed": 777}, NotMeasured, "--map COLUMN=cifar10/one-shot/EPOCHS/777"),
         ({"split": "few-shot"}, NotMeasured, "no few-shot accuracies"),
+        ({"seed": 0, "split": "valid"}, NotMeasured, r"\(seed 0\), only .*seed 'single'"),
         ({"epochs": 600}, NotMeasured, "600"),
         ({"epochs": []}, SpecError, "ascend"),
         ({"epochs": [20, 10]}, SpecError, "ascend"),
