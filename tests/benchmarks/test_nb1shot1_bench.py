@@ -82,6 +82,7 @@ def test_hessian(benchmark: Any, number: int) -> None:
     """What `darts` records at the end of every epoch."""
     searcher, land, state, shared = start("darts", number)
     hessian = benchmark.pedantic(searcher.hessian, args=(state, land, shared), rounds=3, warmup_rounds=1)
-    assert hessian.shape[0] == len(SEEDS) and np.array_equal(hessian, np.swapaxes(hessian, 1, 2))
+    assert hessian.shape[0] == len(SEEDS)
+    assert np.allclose(hessian, np.swapaxes(hessian, 1, 2), rtol=0, atol=1e-4 * np.abs(hessian).max())  # float32
     if benchmark.stats is not None:
         benchmark.extra_info["ms_a_seed"] = benchmark.stats.stats.median / len(SEEDS) * 1e3
