@@ -40,8 +40,8 @@ def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
         table = about("table")
         if table != table_sha256:
             raise RunError(
-                f"{path} was made on another table (sha256 {str(table)[:12]}..., not {table_sha256[:12]}...); open that "
-                "table or choose another folder"
+                f"{path} was made on another table (sha256 {str(table)[:12]}..., not {table_sha256[:12]}...); open "
+                "that table or choose another folder"
             )
         if about("spec") != digest:
             raise RunError(f"{path} was made for another specification; choose another folder")
