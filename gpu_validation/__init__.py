@@ -1,8 +1,9 @@
-"""gpu-validation: the companion of nasbench-sim that checks it on real hardware.
+"""gpu-validation: true weight-sharing supernets for the searchers of nasbench-sim.
 
-nasbench_sim drives search algorithms against tabulated benchmarks, on a CPU. This package is where a true
-weight-sharing supernet will feed the very same algorithms. What it holds today is the check of the machine that such
-a run needs: `gpu-validation doctor`. It trains nothing yet and has no kernels yet.
+The algorithms are those of nasbench_sim, without a changed line: `landscape.SupernetLandscape` is a landscape like any
+table, and `search.SupernetSearch` writes the same records. Beside it: networks trained alone (`training`), zero-cost
+proxies (`proxies`), fused kernels for GPUs and a fast path for CPUs (`kernels`, `ops`), and their measuring (`bench`).
+Importing this package imports neither torch nor triton.
 """
 
 from gpu_validation.doctor import Finding, examine

@@ -9,13 +9,19 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
+import shutil
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
-Status = Literal["ok", "limited", "missing"]
+from gpu_validation.abilities import abilities, find_compiler
+from gpu_validation.finding import Finding
+
+__all__ = ["Finding", "examine", "report"]
 
 PYTHON = (3, 11)
 #: package -> (oldest version that the extra `gpu` takes, what it is for)
@@ -29,44 +35,38 @@ MIN_CAPABILITY = (8, 0)
 _GIB = 1 << 30
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One part of the machine: its name, `ok`/`limited`/`missing`, what was found, the verdict, how to mend it.
-
-    `found` is plain data for machines (versions, devices); `mend` is empty where there is nothing to mend.
-    """
-
-    part: str
-    status: Status
-    found: Mapping[str, Any]
-    verdict: str
-    mend: str = ""
-
-
 def examine(
     environment: Mapping[str, str],
     *,
     load: Callable[[str], ModuleType] = importlib.import_module,
     version: Callable[[str], str] = importlib.metadata.version,
     python: tuple[int, int, int] = sys.version_info[:3],
+    which: Callable[[str], str | None] = shutil.which,
+    headers: Path | None = None,
 ) -> list[Finding]:
-    """Look at Python, torch, CUDA, triton, the interpreter switch, safetensors and scikit-learn, in this order.
+    """Look at Python, torch, CUDA, triton, the interpreter switch, safetensors and scikit-learn, then at their use.
 
     `environment` is `os.environ`; the other arguments stand in for the machine in tests.
 
-    >>> [finding.part for finding in examine({})]
+    >>> [finding.part for finding in examine({})][:7]
     ['python', 'torch', 'cuda', 'triton', 'TRITON_INTERPRET', 'safetensors', 'scikit-learn']
+    >>> [finding.part for finding in examine({})][7:]
+    ['reference', 'fused', 'triton kernels', 'torch.compile', 'autocast', 'distributed']
     """
     torch, reason = _load("torch", load)
     devices = cuda_devices(torch) if torch is not None else []
+    interpreter = check_interpreter(environment.get("TRITON_INTERPRET"), bool(devices))
+    include = headers if headers is not None else Path(sysconfig.get_paths()["include"])
+    triton = _version("triton", version)
     return [
         check_python(python),
         check_torch(_version("torch", version), torch is not None, reason),
         check_cuda(torch is not None, devices, getattr(getattr(torch, "version", None), "cuda", None)),
-        check_triton(_version("triton", version), bool(devices), platform.system()),
-        check_interpreter(environment.get("TRITON_INTERPRET"), bool(devices)),
+        check_triton(triton, bool(devices), platform.system()),
+        interpreter,
         check_package("safetensors", _version("safetensors", version)),
         check_package("scikit-learn", _version("scikit-learn", version)),
+        *abilities(torch, devices, triton, interpreter.found["on"], find_compiler(environment, which), include),
     ]
 
 

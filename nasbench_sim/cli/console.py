@@ -55,14 +55,15 @@ def settings(pairs: Sequence[str], option: str) -> dict[str, Any]:
 
 
 def seed_list(text: str) -> int | tuple[int, ...]:
-    """Seeds: a number (`200`), a range (`5:9` is 5..8) or a list (`1,2,5`); raises `SpecError` otherwise.
+    """Seeds: a number (`200`), a range (`5:9` or `5..8`) or a list (`1,2,5`); raises `SpecError` otherwise.
 
-    >>> seed_list("3"), seed_list("5:8"), seed_list("1,4")
-    (3, (5, 6, 7), (1, 4))
+    >>> seed_list("3"), seed_list("5:8"), seed_list("0..2"), seed_list("1,4")
+    (3, (5, 6, 7), (0, 1, 2), (1, 4))
     """
     try:
-        if ":" in text:
-            start, stop = (int(part) for part in text.split(":"))
+        if ":" in text or ".." in text:
+            start, stop = (int(part) for part in text.split(":" if ":" in text else ".."))
+            stop += ".." in text and ":" not in text  # both ends belong to it
             if stop - start > 1_000_000:
                 raise SpecError(f"--seeds {text}: at most 1000000 seeds a run")
             return tuple(range(start, stop))

@@ -300,11 +300,14 @@ def _metric_lines(table: Table) -> Iterator[str]:
         yield "costs: none"
     for dataset in dict.fromkeys(d for _, d in table.metrics):
         coverage: dict[int, list[str]] = {}
-        for name in table.proxies(dataset):
+        shipped = [name for name in table.proxies(dataset) if (PROXY + name, dataset) not in table.metrics]
+        for name in sorted(set(table.proxies(dataset)) - set(shipped)):
             coverage.setdefault(_measured(table.proxy(name, dataset=dataset)), []).append(name)
         if coverage:
             groups = (f"{', '.join(names)} ({n:,} computed)" for n, names in sorted(coverage.items(), reverse=True))
             yield f"proxies of {dataset}: {'; '.join(groups)}"
+        if shipped:
+            yield f"proxies of {dataset} that come with nasbench-sim, for every cell: {', '.join(shipped)}"
 
 
 def _measured(column: FloatArray) -> int:

@@ -18,6 +18,7 @@ from nasbench_sim.errors import NotMeasured, SpecError
 T = TypeVar("T")
 
 DEFAULT_SEED = 0
+BLOCK = 256  # numbers drawn ahead
 
 
 class CompatWarning(UserWarning):
@@ -42,21 +43,34 @@ class Draws(Protocol):
 class GeneratorDraws:
     """`Draws` of a numpy Generator; `default` warns at the first draw that nobody gave it.
 
+    `owned`: nobody else draws from the generator, so numbers may be drawn ahead, `BLOCK` at once. They are the same
+    ones; `Generator.random` takes 0.4 us a call and 0.03 us a number of a block.
+
     >>> draws = GeneratorDraws(np.random.default_rng(7))
     >>> draws.choice([777, 888, 999]) in (777, 888, 999), 0 <= draws.randint(0, 4) <= 4
     (True, True)
     """
 
-    def __init__(self, generator: np.random.Generator, *, default: bool = False) -> None:
-        self._generator = generator
+    def __init__(self, generator: np.random.Generator, *, owned: bool = False, default: bool = False) -> None:
+        self.generator = generator
+        self.owned = owned or default
+        self.ahead: list[float] = []  # the next numbers, last first
         self._default = default
 
     def choice(self, seq: Sequence[T], /) -> T:
         """One element, uniformly."""
-        return seq[self.randint(0, len(seq) - 1)]
+        if not self.ahead:
+            self.refill()
+        return seq[int(self.ahead.pop() * len(seq))]
 
     def randint(self, a: int, b: int, /) -> int:
         """An integer from `a` to `b`, both included, uniformly."""
+        if not self.ahead:
+            self.refill()
+        return a + int(self.ahead.pop() * (b - a + 1))
+
+    def refill(self) -> None:
+        """Draw the next numbers: one, or a block of an owned generator."""
         if self._default:
             self._default = False
             warnings.warn(
@@ -65,7 +79,10 @@ class GeneratorDraws:
                 CompatWarning,
                 stacklevel=4,
             )
-        return a + int(self._generator.random() * (b - a + 1))  # 0.4 us; Generator.integers takes 1.6
+        if self.owned:
+            self.ahead += self.generator.random(BLOCK).tolist()[::-1]
+        else:
+            self.ahead.append(self.generator.random())  # Generator.integers takes 1.6 us
 
 
 def as_draws(rng: object, *, strict: bool) -> Draws:
@@ -88,7 +105,7 @@ def as_draws(rng: object, *, strict: bool) -> Draws:
     if isinstance(rng, np.random.Generator):
         return GeneratorDraws(rng)
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
-        return GeneratorDraws(np.random.default_rng(int(rng)))
+        return GeneratorDraws(np.random.default_rng(int(rng)), owned=True)
     raise SpecError(f"rng is a seed >= 0, a numpy Generator, or the module random, not {rng!r:.60}")
 
 
@@ -105,7 +122,7 @@ def choice_of(draws: Draws) -> Callable[[Sequence[Any]], Any]:
     """
     kind = (type(draws).__module__, type(draws).__qualname__)
     if kind != ("random", "Random") and getattr(draws, "__name__", "") != "random":
-        return draws.choice  # somebody's own, or a subclass that may draw in another way
+        return draws.choice  # ours, or somebody's own, or a subclass that may draw in another way
     bits: Callable[[int], int] = draws.getrandbits  # type: ignore[attr-defined]
 
     def choice(seq: Sequence[Any]) -> Any:

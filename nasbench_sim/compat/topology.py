@@ -62,6 +62,14 @@ class TopologyAPI:
         if verbose:
             print(f"{type(self).__name__}: {source.name}, {len(self.evaluated_indexes)} architectures at hand")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the prepared draw, which belongs to this object's generator and cannot be pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_choice"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._choice = choice_of(self._draws)
+
     def __len__(self) -> int:
         return len(self.meta_archs)
 
@@ -199,7 +207,7 @@ class TopologyAPI:
         index, dataset, iepoch, hp, is_random = key[:5]
         info = self.query_meta_info_by_index(self._index(index), hp)
         found: Any = info.drawable(dataset) if is_random is True else self._answer(info, dataset, iepoch, is_random)
-        if isinstance(index, (int, str)):  # not an object with `tostr()`, whose text may change
+        if isinstance(index, (int, str, np.integer)):  # not an object with `tostr()`, whose text may change
             if self._held >= KEPT_ANSWERS:
                 self._answers.clear()
                 self._held = 0

@@ -1,6 +1,6 @@
 """What a search sees: exact expectation over a table, a model of weight sharing on it, and recorded supernets."""
 
-from nasbench_sim.landscapes.base import Horizon, Landscape, LandscapeState
+from nasbench_sim.landscapes.base import Horizon, Landscape, LandscapeState, Paths
 from nasbench_sim.landscapes.multilinear import Multilinear
 from nasbench_sim.landscapes.recorded import RecordedLandscape
 from nasbench_sim.landscapes.shared import SharedWeightsLandscape, SharedWeightsParams
@@ -11,6 +11,7 @@ __all__ = [
     "Landscape",
     "LandscapeState",
     "Multilinear",
+    "Paths",
     "RecordedLandscape",
     "SharedWeightsLandscape",
     "SharedWeightsParams",

@@ -7,6 +7,7 @@ NamedTuple of arrays with a leading seed axis, so that it can be sliced, checkpo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from nasbench_sim.spaces import Space
 from nasbench_sim.streams import Streams
 
 Array = npt.NDArray[Any]
+_NOTHING: Mapping[str, Any] = {}  # never written to; a state is pickled between processes, so no MappingProxyType
 
 
 class Horizon(NamedTuple):
@@ -35,7 +37,9 @@ class LandscapeState(NamedTuple):
 
     `seeds` int64 `[S]`; `step` int64 `[S]` weight steps done (also the noise's address); `epochs` and
     `steps_per_epoch` int64 `[S]`: the horizon; `maturity` `[S, D, K]` in [0, 1]: how far each option's weights are
-    trained (1 where there are none to train); `progress` `[S]` in [0, 1]: the supernet's training progress.
+    trained (1 where there are none to train); `progress` `[S]` in [0, 1]: the supernet's training progress. Both belong
+    to the modelled supernet. `extra`: what a landscape keeps beside them, by name, each with leading axis S (the
+    weights of a true supernet).
     """
 
     seeds: Array
@@ -44,11 +48,22 @@ class LandscapeState(NamedTuple):
     steps_per_epoch: Array
     maturity: Array
     progress: Array
+    extra: Mapping[str, Any] = _NOTHING
 
     @property
     def horizon(self) -> Horizon:
         """The horizon (the same for all rows)."""
         return Horizon(int(self.epochs[0]), int(self.steps_per_epoch[0]))
+
+
+class Paths(NamedTuple):
+    """Single cells that the shared weights train on together: `cells[S, M, D]` with `weights[S, M]` of sum 1.
+
+    Where a method trains on them (PARSEC), usage is their weighted sum; a supernet's loss is not that of the sum.
+    """
+
+    cells: Array
+    weights: Array
 
 
 class Landscape(Protocol):
@@ -109,8 +124,14 @@ class Landscape(Protocol):
     def gradient(self, state: LandscapeState | None, theta: Array) -> Array:
         """Noise-free gradient `[S, D, K]` of the expected loss in theta."""
 
-    def train_weights(self, state: LandscapeState, usage: Array, steps: int) -> LandscapeState:
-        """Shared weights after `steps` updates in which option k of decision d is used with weight `usage[S, D, K]`."""
+    def train_weights(
+        self, state: LandscapeState, usage: Array, steps: int, paths: Paths | None = None
+    ) -> LandscapeState:
+        """Shared weights after `steps` updates in which option k of decision d is used with weight `usage[S, D, K]`.
+
+        `paths`: the single cells behind that usage, where the method trains on such; a model that looks at usage alone
+        need not look at them.
+        """
 
 
 def fresh_state(space: Space, seeds: Array, horizon: Horizon, dtype: npt.DTypeLike) -> LandscapeState:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import NotMeasured, SpecError, unknown
-from nasbench_sim.landscapes.base import Horizon, Landscape, LandscapeState
+from nasbench_sim.landscapes.base import Horizon, Landscape, LandscapeState, Paths
 from nasbench_sim.landscapes.multilinear import Multilinear
 from nasbench_sim.spaces import Space
 from nasbench_sim.tables.columns import FloatArray, family
@@ -198,6 +198,8 @@ class PenalisedLandscape:
         out = self.bare.gradient(state, theta)
         return out if self._form is None else out + self.expected_penalty(theta)[1]
 
-    def train_weights(self, state: LandscapeState, usage: Array, steps: int) -> LandscapeState:
+    def train_weights(
+        self, state: LandscapeState, usage: Array, steps: int, paths: Paths | None = None
+    ) -> LandscapeState:
         """Shared weights after `steps` updates: those of the bare landscape (training does not look at costs)."""
-        return self.bare.train_weights(state, usage, steps)
+        return self.bare.train_weights(state, usage, steps, paths)

@@ -4,8 +4,12 @@ Once (a supernet trained to its end, then asked for every cell) or once an epoch
 the recorded ranking instead of the benchmark's: a supernet's ranking error without a supernet. The weights are those of
 the recording, whatever the search does: a method's own way of training them has no effect here, and says nothing.
 
+Two commands make such tables. The first is a published supernet beside its benchmark, one snapshot; the second is the
+project's own, a snapshot an epoch (`split="valid"`, `seed` the seed of the recorded search):
+
     nasbench-sim tables import nb201-supernet --join nb201 --csv nb201_oneshot_supernet_c10.csv.gz --unit percent \\
         --map oneshot_acc=cifar10/one-shot/600/single
+    gpu-validation record rsps --epochs 50 --every 1 --cells 0 --out runs/rsps
 """
 
 from __future__ import annotations
@@ -17,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import NotMeasured, SpecError
-from nasbench_sim.landscapes.base import Horizon, LandscapeState, fresh_state
+from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, fresh_state
 from nasbench_sim.landscapes.tabular import TabularLandscape
-from nasbench_sim.tables.table import Seed, Table
+from nasbench_sim.tables.table import Epochs, Key, Seed, Table
 
 Array = npt.NDArray[Any]
 SPLIT = "one-shot"
@@ -28,16 +32,19 @@ SPLIT = "one-shot"
 class RecordedLandscape:
     """Expected one-shot error of the cells under the recorded weights, exactly.
 
-    loss(theta) = sum_arch (1 - one_shot[t, arch] / 100) prod_d theta[d, arch_d], an error as a fraction of 1, with
-    snapshot t = floor(n step / steps) of n: the recording is stretched over the search, whatever the length of either.
-    Without a state, the last snapshot counts.
+    loss(theta) = sum_arch (1 - one_shot[t, arch] / 100) prod_d theta[d, arch_d], an error as a fraction of 1.
+
+    Which snapshot t counts is a step function of the search's epoch e = floor(step / steps_per_epoch), 0, 1, ... and at
+    most its last: the newest one whose epochs are <= e + 1, and before there is one, the first. So epoch e sees the
+    weights as they were at the end of the recorded epoch e, a single snapshot is seen throughout, and what was recorded
+    beyond the length of the search is never seen. Without a state, the last snapshot counts.
 
     Parameters
     ----------
-    table: a table with one-shot accuracies beside its own (`tables import --join`). dataset, split, seed: of their
-        keys. epochs: of the supernet's training, one or several in ascending order, a snapshot each; None takes all
-        that the table holds. Raises `NotMeasured` where there are none, or one lacks a cell, and `SpecError` for epochs
-        that do not ascend.
+    table: a table with one-shot accuracies. dataset, split, seed: of their keys. epochs: of the supernet's training,
+        one or several in ascending order, a snapshot each; None takes all that the table holds, `"unstated"` the one
+        of a source that does not say. Raises `NotMeasured` where there are none, or one lacks a cell, and `SpecError`
+        for epochs that do not ascend.
     dtype: float32 (default) or float64.
 
     Example
@@ -61,20 +68,16 @@ class RecordedLandscape:
         *,
         dataset: str,
         split: str = SPLIT,
-        epochs: int | Sequence[int] | None = None,
+        epochs: Epochs | Sequence[int] | None = None,
         seed: Seed = "single",
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        found = [key for key in table.accuracy if (key.dataset, key.split, key.seed) == (dataset, split, seed)]
-        held = sorted(key.epochs for key in found if isinstance(key.epochs, int))
+        held = [key.epochs for key in table.accuracy if (key.dataset, key.split, key.seed) == (dataset, split, seed)]
         if not held:
-            raise NotMeasured(
-                f"table {table.name} has no {split} accuracies of {dataset} (seed {seed}); add them with "
-                f"`tables import NAME --join {table.name} --csv FILE --map COLUMN={dataset}/{split}/EPOCHS/{seed}`"
-            )
-        asked = held if epochs is None else [epochs] if isinstance(epochs, int) else list(epochs)
-        if not asked or sorted(set(asked)) != asked:
-            raise SpecError(f"epochs of snapshots are given once each and ascend, not {asked}")
+            raise NotMeasured(_nothing(table, dataset, split, seed))
+        asked = _asked(epochs, held)
+        for e in asked:
+            _refuse_holes(table, Key(dataset, split, e, seed))
         self.epochs = tuple(asked)
         self.space = table.space
         self.dtype = np.dtype(dtype)
@@ -83,11 +86,10 @@ class RecordedLandscape:
 
     def snapshot(self, state: LandscapeState | None, rows: int) -> Array:
         """Which snapshot `[rows]` (0 is the first) each search sees; the last one without a state."""
-        last = len(self._snapshots) - 1
-        if state is None:
-            return np.full(rows, last)
-        total = np.maximum(state.epochs * state.steps_per_epoch, 1)
-        return np.asarray(np.minimum(state.step * len(self._snapshots) // total, last))
+        if state is None or len(self.epochs) == 1:
+            return np.full(rows, len(self.epochs) - 1)
+        epoch = np.minimum(state.step // np.maximum(state.steps_per_epoch, 1), state.epochs - 1)
+        return np.asarray(np.maximum(np.searchsorted(np.asarray(self.epochs), epoch + 1, side="right") - 1, 0))
 
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """State for `seeds[S]`: only the step counter moves."""
@@ -134,6 +136,39 @@ class RecordedLandscape:
         """One-shot error `[S, M]` of `archs[S, M, D]`: a gather (the recording is of the whole validation set)."""
         return self._by_snapshot(state, archs, lambda land, some: (land.arch_loss(None, some),))[0]
 
-    def train_weights(self, state: LandscapeState, usage: Array, steps: int) -> LandscapeState:
+    def train_weights(
+        self, state: LandscapeState, usage: Array, steps: int, paths: Paths | None = None
+    ) -> LandscapeState:
         """Counts the steps: the recorded supernet was trained already."""
         return state._replace(step=state.step + steps)
+
+
+def _asked(epochs: Epochs | Sequence[int] | None, held: list[Epochs]) -> list[Epochs]:
+    """The snapshots asked for; of None those of known age in their order, or else the one of unknown age."""
+    if epochs is None:
+        return [*sorted(e for e in held if isinstance(e, int))] or held
+    given: list[Any] = [*epochs] if np.iterable(epochs) and not isinstance(epochs, str) else [epochs]
+    whole = given and all(isinstance(e, (int, np.integer)) and not isinstance(e, bool) for e in given)
+    if given != ["unstated"] and not (whole and sorted(set(given)) == given):
+        raise SpecError(f"epochs of snapshots are whole numbers that ascend, each given once, not {epochs!r:.60}")
+    return [int(e) if whole else e for e in given]
+
+
+def _nothing(table: Table, dataset: str, split: str, seed: Seed) -> str:
+    have = list(dict.fromkeys(f"{key.dataset}/{key.split}/seed {key.seed}" for key in table.accuracy))
+    shown = ", ".join(have[:6]) + (f" and {len(have) - 6} more" if len(have) > 6 else "")
+    return (
+        f"table {table.name} has no {split} accuracies of {dataset} (seed {seed}), only {shown}; choose one, or add "
+        f"yours with `tables import NAME --join {table.name} --csv FILE --map COLUMN={dataset}/{split}/EPOCHS/{seed}`"
+    )
+
+
+def _refuse_holes(table: Table, key: Key) -> None:
+    """Raise `NotMeasured` where the supernet was not asked for every cell, or not after these epochs."""
+    values = table.values(**key._asdict(), missing="nan")
+    there = int(np.count_nonzero(~np.isnan(values)))
+    if there < len(values):
+        raise NotMeasured(
+            f"table {table.name}: {key} was recorded for {there} of {len(values)} architectures, and a search needs "
+            "all; record every cell with `gpu-validation record METHOD --cells 0`"
+        )

@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.absence import absent_weights, by_option, extended
-from nasbench_sim.landscapes.base import Horizon, LandscapeState, StreamCache, fresh_state
+from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, StreamCache, fresh_state
 from nasbench_sim.landscapes.multilinear import Multilinear, over_options
 from nasbench_sim.landscapes.tabular import TabularLandscape
 from nasbench_sim.resources import data_path
@@ -268,7 +268,9 @@ class SharedWeightsLandscape:
             out = out + linear[seed[:, :, 0], j, archs[:, :, j]]
         return out
 
-    def train_weights(self, state: LandscapeState, usage: Array, steps: int) -> LandscapeState:
+    def train_weights(
+        self, state: LandscapeState, usage: Array, steps: int, paths: Paths | None = None
+    ) -> LandscapeState:
         """Maturity and progress after `steps` weight updates at forward weights `usage[S, D, K]`.
 
         The explicit Euler step of the model's equations, once a weight step; after the horizon lr stays at lr_min.

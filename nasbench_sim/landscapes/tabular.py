@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
-from nasbench_sim.landscapes.base import Horizon, LandscapeState, fresh_state
+from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, fresh_state
 from nasbench_sim.landscapes.multilinear import Multilinear
 from nasbench_sim.tables.table import Epochs, Seed, Table
 
@@ -105,6 +105,8 @@ class TabularLandscape:
         """Error `[S, M]` of `archs[S, M, D]`: a gather from the same tensor (a table has no mini-batches)."""
         return self._flat.take(archs @ self.space.radix)
 
-    def train_weights(self, state: LandscapeState, usage: Array, steps: int) -> LandscapeState:
+    def train_weights(
+        self, state: LandscapeState, usage: Array, steps: int, paths: Paths | None = None
+    ) -> LandscapeState:
         """Counts the steps; there are no shared weights."""
         return state._replace(step=state.step + steps)

@@ -173,8 +173,9 @@ def preamble(landscapes: Iterable[str]) -> str:
         "tabular": "on the exact expectation over the table (landscape 'tabular')",
         "evaluations": "that train one cell after another in simulated seconds (landscape 'evaluations')",
     }
-    how = " or ".join(signal.get(name, f"on landscape '{name}'") for name in dict.fromkeys(landscapes))
-    return (
-        f"Table-based searches {how}; no network was trained. Accuracy in percent, mean ± sd (n searches, "
-        "? where the source does not say)."
-    )
+    kinds = list(dict.fromkeys(landscapes))
+    how = " or ".join(signal.get(name, f"on landscape '{name}'") for name in kinds if name != "supernet")
+    what = [f"Table-based searches {how}; no network was trained."] if how else []
+    if "supernet" in kinds:
+        what.append("Searches that trained a weight-sharing supernet (landscape 'supernet').")
+    return " ".join([*what, "Accuracy in percent, mean ± sd (n searches, ? where the source does not say)."])

@@ -83,11 +83,18 @@ def command_line(run: Run, width: int | None = None) -> str:
     One line, or lines of about `width` characters that end in a backslash. Parameters that are not words are JSON.
     """
     spec = run.spec
-    parts = [["nasbench-sim", "search", spec.method], ["--table", spec.table], ["--dataset", spec.dataset]]
-    parts += [["--landscape", spec.landscape], ["--seeds", _seeds(spec.seeds)], ["--epochs", str(spec.epochs)]]
-    parts += [["--steps-per-epoch", str(spec.steps_per_epoch)], ["--dtype", spec.dtype]]
+    trained = spec.landscape == "supernet"  # by the other package, whose table is the network itself
+    if trained:
+        parts = [["gpu-validation", "search", spec.method], ["--data", spec.dataset]]
+    else:
+        parts = [["nasbench-sim", "search", spec.method], ["--table", spec.table], ["--dataset", spec.dataset]]
+        parts += [["--landscape", spec.landscape]]
+    parts += [["--seeds", _seeds(spec.seeds)], ["--epochs", str(spec.epochs)]]
+    parts += [["--steps-per-epoch", str(spec.steps_per_epoch)]]
+    parts += [] if trained else [["--dtype", spec.dtype]]
     parts += [["--budget", repr(spec.budget)]] if spec.budget is not None else []
-    named = (("--set", spec.params), ("--landscape-set", spec.landscape_params), ("--penalty", spec.penalty))
+    settings = "--net" if trained else "--landscape-set"
+    named = (("--set", spec.params), (settings, spec.landscape_params), ("--penalty", spec.penalty))
     for option, values in named:
         for name, value in values.items():
             parts.append([option, f"{name}={value if isinstance(value, str) else json.dumps(value)}"])

@@ -15,6 +15,8 @@ from nasbench_sim.resources import data_path
 Role = Literal["valid", "test"]
 #: what a method without the parameter does: our DARTS and BaLeNAS are first order
 IMPLIED: Mapping[str, Any] = {"order": 1}
+#: values of ours that a printed one stands for: the papers say SynFlow, and we have it from two sources
+ALIKE: Mapping[str, str] = {"synflow-mean": "synflow"}
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
@@ -159,10 +161,14 @@ def published_rows(
         for row in file.rows:
             if row.kind != "search" or method not in row.methods or dataset not in row.results:
                 continue
-            if have is not None and any(have.get(name) != value for name, value in row.params.items()):
+            if have is not None and any(_plain(have.get(name)) != value for name, value in row.params.items()):
                 continue
             found.append(_on_dataset(file, row, dataset))
     return found
+
+
+def _plain(value: Any) -> Any:
+    return ALIKE.get(value, value) if isinstance(value, str) else value
 
 
 def labelled_row(file: str, label: str, dataset: str, *, folder: Path | None = None) -> PublishedRow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,18 @@ def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
                 flat[name] = read_numbers(file, name, where=str(path), error=RunError)
 
         file.visititems(keep)
-        epoch = int(about("epoch"))
-        fields = {k: flat[f"state/{k}"] for k in State._fields if k != "slots"}
-        state = State(**fields, slots=_group(flat, "state/slots"))
-        shared = LandscapeState(**{k: flat[f"shared/{k}"] for k in LandscapeState._fields})
+        return unflatten(flat, int(about("epoch")))  # inside: an array that is missing is said to be
+
+
+def unflatten(flat: Mapping[str, Any], epoch: int) -> Progress:
+    """The progress after `epoch` epochs whose arrays `flatten` named; raises `KeyError` where one is missing."""
+    state = State(**{k: flat[f"state/{k}"] for k in State._fields if k != "slots"}, slots=_group(flat, "state/slots"))
+    known = {k: flat[f"shared/{k}"] for k in LandscapeState._fields if k != "extra"}
+    shared = LandscapeState(**known, extra=_group(flat, "shared/extra"))
     return Progress(epoch, state, shared, _group(flat, "history"), _group(flat, "members"), flat["failed"])
 
 
-def _group(flat: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _group(flat: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {k.removeprefix(f"{prefix}/"): v for k, v in flat.items() if k.startswith(f"{prefix}/")}
 
 
@@ -70,7 +75,8 @@ def flatten(progress: Progress) -> dict[str, Any]:
         if name != "slots":
             out[f"state/{name}"] = value
     out |= {f"state/slots/{k}": v for k, v in progress.state.slots.items()}
-    out |= {f"shared/{k}": v for k, v in progress.shared._asdict().items()}
+    out |= {f"shared/{k}": v for k, v in progress.shared._asdict().items() if k != "extra"}
+    out |= {f"shared/extra/{k}": v for k, v in progress.shared.extra.items()}
     out |= {f"history/{k}": v for k, v in progress.history.items()}
     out |= {f"members/{k}": v for k, v in progress.members.items()}
     return out

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.landscapes import Horizon, Landscape, LandscapeState
+from nasbench_sim.runs.judge import Judge, TableJudge
 from nasbench_sim.runs.problem import check_composition, check_requirements, make_landscape, make_searcher
 from nasbench_sim.runs.record import HISTORY
 from nasbench_sim.runs.spec import RunSpec
@@ -44,13 +45,22 @@ class Batch:
     """A batch of seeds of one specification on one table."""
 
     def __init__(self, spec: RunSpec, table: Table, seeds: Array) -> None:
-        self.spec, self.table = spec, table
-        self.seeds = np.asarray(seeds, dtype=np.int64)
         check_composition(spec)
-        self.searcher: Searcher = make_searcher(spec)
-        self.landscape: Landscape = make_landscape(spec, table)
-        check_requirements(spec, self.searcher, self.landscape)
-        self._roles = table.report_keys_for(spec.dataset)
+        searcher, landscape = make_searcher(spec), make_landscape(spec, table)
+        check_requirements(spec, searcher, landscape)
+        self._set(spec, seeds, searcher, landscape, TableJudge(table, spec.dataset))
+
+    @classmethod
+    def on(cls, spec: RunSpec, seeds: Array, searcher: Searcher, landscape: Landscape, judge: Judge) -> Batch:
+        """A batch on a landscape that is no table's; raises where the method needs more than it offers."""
+        check_requirements(spec, searcher, landscape)
+        batch = cls.__new__(cls)
+        batch._set(spec, seeds, searcher, landscape, judge)
+        return batch
+
+    def _set(self, spec: RunSpec, seeds: Array, searcher: Searcher, landscape: Landscape, judge: Judge) -> None:
+        self.spec, self.searcher, self.landscape, self.judge = spec, searcher, landscape, judge
+        self.seeds = np.asarray(seeds, dtype=np.int64)
 
     @property
     def epochs(self) -> int:
@@ -65,14 +75,13 @@ class Batch:
 
     def start(self) -> Progress:
         """Nothing done yet; history is NaN (cells -1)."""
-        s, e, d = len(self.seeds), self.spec.epochs, self.table.space.D
-        history: dict[str, Array] = {
-            name: np.full((s, e), np.nan, dtype=np.float32) for name in (*HISTORY, *self._roles)
-        }
+        s, e, d = len(self.seeds), self.spec.epochs, self.judge.space.D
+        names = (*HISTORY, *self.judge.roles, *self.judge.notes)
+        history: dict[str, Array] = {name: np.full((s, e), np.nan, dtype=np.float32) for name in names}
         history["archs"] = np.full((s, e, d), -1, dtype=np.int8)
         return Progress(
             0,
-            self.searcher.init(self.table.space, self.seeds, self.spec.dtype),
+            self.searcher.init(self.judge.space, self.seeds, self.spec.dtype),
             self.landscape.init(self.seeds, Horizon(e, self.spec.steps_per_epoch)),
             history,
             {},
@@ -93,7 +102,7 @@ class Batch:
             new_state, new_shared, loss[going] = self._epoch(rows(state, going), rows(shared, going))
             state, shared = replace(state, going, new_state), replace(shared, going, new_shared)
         if epoch >= self.spec.epochs:
-            members = self._note_members(members, epoch - self.spec.epochs, state, failed)
+            members = self._note_members(members, epoch - self.spec.epochs, state, shared, failed)
             return Progress(epoch + 1, state, shared, history, members, failed)
         broken = ~np.isfinite(state.alpha).all(axis=(1, 2)) & (failed < 0)
         failed = np.where(broken, epoch, failed)
@@ -133,11 +142,10 @@ class Batch:
 
     def _note(self, epoch: int, state: State, shared: LandscapeState, loss: Array) -> tuple[State, dict[str, Array]]:
         """What the record says of this epoch, and the state after the rule of stopping has looked at it."""
-        space = self.table.space
+        space = self.judge.space
         archs = self.searcher.derive(state, self.landscape, shared)
         ended = self.searcher.finished(state)
-        hessian = self.searcher.hessian(state, self.landscape, shared)
-        eigenvalue = None if hessian is None else np.abs(np.linalg.eigvalsh(hessian)).max(axis=1)
+        eigenvalue = self.searcher.curvature(state, self.landscape, shared)
         after = self.searcher.end_epoch(state, epoch, archs, eigenvalue)
         if after is not state:
             archs = self.searcher.derive(after, self.landscape, shared)
@@ -152,10 +160,7 @@ class Batch:
         }
         if eigenvalue is not None:
             row["eigenvalue"] = np.where(ended, np.nan, eigenvalue)
-        index = space.index(archs)
-        for role, key in self._roles.items():
-            row[role] = self.table.accuracy[key][index]
-        return after, row
+        return after, {**row, **self.judge.score(shared, archs)}
 
     def _reopen(
         self, state: State, shared: LandscapeState, cells: Array, failed: Array
@@ -163,7 +168,7 @@ class Batch:
         assert self._ensemble is not None
         n = self._ensemble.members
         cells = np.where(failed[:, None] < 0, cells, 0).astype(np.int64)  # a failed search has none, and no restarts
-        state, edge = self._ensemble.reopen(state, cells, self.table.space)
+        state, edge = self._ensemble.reopen(state, cells, self.judge.space)
         shared = rows(shared, np.repeat(np.arange(len(self.seeds)), n))
         # searches end at different steps; the restarts go on together from the end of the schedule
         step = np.full(len(state.seeds), shared.horizon.steps, dtype=np.int64)
@@ -171,16 +176,17 @@ class Batch:
         shape = (len(self.seeds), n)
         return state, shared, {"opened": edge.reshape(shape), "converged": np.full(shape, -1, dtype=np.int64)}
 
-    def _note_members(self, members: dict[str, Array], epoch: int, state: State, failed: Array) -> dict[str, Array]:
+    def _note_members(
+        self, members: dict[str, Array], epoch: int, state: State, shared: LandscapeState, failed: Array
+    ) -> dict[str, Array]:
         shape = members["opened"].shape
         single = (state.mask.sum(axis=2) == 1).all(axis=1).reshape(shape)
         converged = np.where((members["converged"] < 0) & single, epoch + 1, members["converged"])
         broken = np.repeat(failed >= 0, shape[1]) | ~np.isfinite(state.alpha).all(axis=(1, 2))
         archs = np.where(broken[:, None], -1, np.where(state.mask, state.alpha, -np.inf).argmax(axis=2))
-        index = self.table.space.index(np.maximum(archs, 0))
+        scores = self.judge.score(shared, np.maximum(archs, 0))
         accuracy = {
-            role: np.where(broken, np.nan, self.table.accuracy[key][index]).astype(np.float32).reshape(shape)
-            for role, key in self._roles.items()
+            role: np.where(broken, np.nan, scores[role]).astype(np.float32).reshape(shape) for role in self.judge.roles
         }
         archs = archs.reshape(*shape, -1)
         return {"opened": members["opened"], "converged": converged, "archs": archs, **accuracy}

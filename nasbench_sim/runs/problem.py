@@ -44,6 +44,8 @@ def check_composition(spec: RunSpec) -> None:
             f"{spec.method} chooses members of an ensemble from per-sample predictions, which tables do not hold; "
             "use `nasbench-sim ensemble` with a file of predictions"
         )
+    if spec.landscape == "supernet":
+        raise SpecError("a true supernet is trained by `gpu-validation search METHOD`; tables have no weights to train")
     if spec.penalty and family == "training-free":
         raise SpecError(f"{spec.method} looks at proxies only and would not see a penalty; leave the penalty away")
     trains_cells = LANDSCAPES[family] == "evaluations"

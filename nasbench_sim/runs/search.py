@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from nasbench_sim.errors import RunError, SpecError
-from nasbench_sim.runs.engine import Batch, Progress
+from nasbench_sim.runs.assemble import assemble
+from nasbench_sim.runs.engine import Batch
 from nasbench_sim.runs.evaluations import EvaluationBatch, make_batch
 from nasbench_sim.runs.plan import Plan, clear_checkpoints, make_parts, open_folder, work_of
 from nasbench_sim.runs.pool import Done, Job, run_jobs
-from nasbench_sim.runs.problem import default_landscape, describe_table, measured_cells, versions
+from nasbench_sim.runs.problem import default_landscape, describe_table, measured_cells
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.spec import RunSpec, make_spec
 from nasbench_sim.searchers import get_method
@@ -149,33 +151,13 @@ def search_all(
                 **describe_table(table, plans[done.run].spec.dataset),
                 "loss": batches[done.run].landscape.loss_name,
             }
-            run = _assemble(plans[done.run], about, ordered, batches[done.run])
+            spec, progresses = plans[done.run].spec, [d.progress for d in ordered if d.progress is not None]
+            run = assemble(spec, about, progresses, batches[done.run], seconds=sum(d.seconds for d in ordered))
+            measured = measured_cells(table, spec.dataset, run.archs)
+            run = replace(run, final_state={**run.final_state, **measured})
             folder = folders[done.run]
             if folder is not None:
                 run.save(folder)
                 clear_checkpoints(folder)
             yield done.run, run
             collected[done.run] = {}
-
-
-def _assemble(plan: Plan, about: Mapping[str, Any], parts: Sequence[Done], batch: Batch | EvaluationBatch) -> Run:
-    progresses: list[Progress] = [d.progress for d in parts if d.progress is not None]
-    history = {name: np.concatenate([p.history[name] for p in progresses]) for name in progresses[0].history}
-    members = {name: np.concatenate([p.members[name] for p in progresses]) for name in progresses[0].members}
-    failed = np.concatenate([p.failed for p in progresses])
-    seeds = np.array(plan.spec.seeds, dtype=np.int64)
-    archs = history["archs"][:, -1].astype(np.int64)
-    alpha = np.concatenate([p.state.alpha[: len(p.failed)][p.failed >= 0] for p in progresses])
-    return Run(
-        spec=plan.spec,
-        table=about,
-        seeds=seeds,
-        archs=archs,
-        history=history,
-        members=members,
-        final_state={**batch.final_state(progresses), **measured_cells(batch.table, plan.spec.dataset, archs)},
-        failures={"seed": seeds[failed >= 0], "epoch": failed[failed >= 0], "alpha": alpha},
-        method=get_method(plan.spec.method).card(),
-        seconds=sum(d.seconds for d in parts),
-        versions=versions(),
-    )

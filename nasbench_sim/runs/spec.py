@@ -22,6 +22,9 @@ class RunSpec(BaseModel):
 
     `landscape="evaluations"` (black-box methods): a search trains one cell after another until `budget` simulated
     seconds are spent; `epochs` is then the number of points of the anytime curve, and `steps_per_epoch` means nothing.
+
+    `landscape="supernet"` (package `gpu_validation`): a true weight-sharing network is trained; `table` names it.
+
     `penalty`: metric of the table -> weight, in units of the loss per unit of the metric, added to the loss of a
     gradient search: `{"latency_ms/pixel3": 0.01}`.
     """
@@ -32,7 +35,7 @@ class RunSpec(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     table: str
     dataset: str
-    landscape: Literal["tabular", "shared", "evaluations"] = "shared"
+    landscape: Literal["tabular", "shared", "evaluations", "supernet"] = "shared"
     landscape_params: dict[str, Any] = Field(default_factory=dict)
     seeds: tuple[int, ...]
     epochs: int = Field(default=50, ge=1, le=100_000)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.landscapes.base import Landscape, LandscapeState
+from nasbench_sim.landscapes.base import Landscape, LandscapeState, Paths
 from nasbench_sim.landscapes.multilinear import over_options
 from nasbench_sim.spaces import Space
 from nasbench_sim.streams import Streams
@@ -97,7 +97,7 @@ class Estimate(NamedTuple):
 
     `loss` `[S]`; `grad` `[S, D, K]`: mean gradient of the loss in alpha; `square` `[S, D, K]`: mean over the draws of
     the squared gradient; `usage` `[S, D, K]`: forward weights at which the shared weights train; `memory`: the
-    relaxation's own slots after this step.
+    relaxation's own slots after this step; `paths`: the cells behind the usage, where weights train on several.
     """
 
     loss: Array
@@ -105,6 +105,7 @@ class Estimate(NamedTuple):
     square: Array
     usage: Array
     memory: Slots = MappingProxyType({})
+    paths: Paths | None = None
 
 
 class Searcher(Protocol):
@@ -138,6 +139,9 @@ class Searcher(Protocol):
 
     def hessian(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
         """Hessian `[S, D*K, D*K]` of the noise-free loss in alpha, or None where the method has no alpha."""
+
+    def curvature(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
+        """Its dominant eigenvalue max |lambda| `[S]`, NaN where there is none to be had."""
 
 
 def rows(tree: Any, index: Any) -> Any:

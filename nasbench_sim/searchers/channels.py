@@ -143,6 +143,11 @@ class PartialChannels:
         """Nothing beside a loss and its gradient."""
         return frozenset()
 
+    @property
+    def draws_blindly(self) -> bool:
+        """Forward weights are those of alpha and beta."""
+        return True
+
     def init(self, alpha: Array) -> Slots:
         """beta and its update's memory; nothing without edge normalisation."""
         if not self.edge_normalisation:

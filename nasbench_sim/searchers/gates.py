@@ -42,6 +42,11 @@ class BinaryGates:
         """Nothing beside a loss and its gradient."""
         return frozenset()
 
+    @property
+    def draws_blindly(self) -> bool:
+        """The open paths are drawn before anything is looked at."""
+        return True
+
     def init(self, alpha: Array) -> Slots:
         """No pair sampled yet."""
         return {PAIR: np.zeros(alpha.shape, dtype=bool)}

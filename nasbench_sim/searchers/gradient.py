@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.base import Landscape, LandscapeState, StreamCache
+from nasbench_sim.landscapes.blind import Blind
 from nasbench_sim.searchers.base import Estimate, Info, State, View
+from nasbench_sim.searchers.curvature import FEW, Products, dominant, dominant_eigenvalue
 from nasbench_sim.searchers.pruning import NoPruning, Pruning
 from nasbench_sim.searchers.regularisers import Regulariser
 from nasbench_sim.searchers.relaxations import Relaxation
@@ -21,6 +23,8 @@ from nasbench_sim.spaces import Space
 
 Array = npt.NDArray[Any]
 
+StepOrder = Literal["together", "weights first", "architecture first"]
+
 INIT_SCALE = 1e-3  # alpha starts at 1e-3 N(0, 1) in every published implementation (FACTS A.1)
 STOPPED = "stopped"  # slot: epoch [S] after which a rule of stopping ended the search, -1 while it goes on
 
@@ -29,8 +33,11 @@ STOPPED = "stopped"  # slot: epoch [S] after which a rule of stopping ended the 
 class GradientSearcher:
     """relaxation x update x pruning x regulariser x stopping x selection, one architecture and one weight step a step.
 
-    Both steps of step t use theta_t: the shared weights train at the forward weights the architecture gradient was
-    taken at. Published scripts differ in which of the two goes first; that shifts one by a single step of ~20,000.
+    `order`, where published scripts differ (FACTS A.3): `together`: both steps of step t use theta_t and the weights
+    before it; `weights first` (scripts of NAS-Bench-201, NATS-Bench): the architecture step sees weights that have made
+    their step; `architecture first` (DARTS, DrNAS): the weights train at the moved alpha. It shifts one of the two by a
+    single step of ~20,000. A mixture is drawn twice then, from the same noise; cells that a loss weighs cost a second
+    look.
     `warmup`: share of the search (of each stage, where the pruning has stages) in which only the shared weights train.
     `xi`: weight steps that the architecture gradient is unrolled through; 0 is first order.
     """
@@ -46,6 +53,7 @@ class GradientSearcher:
     xi: float = 0.0
     members: int = 0
     member_epochs: int = 0
+    order: StepOrder = "together"
     _streams: StreamCache = field(default_factory=StreamCache, repr=False, compare=False)
 
     @property
@@ -77,19 +85,33 @@ class GradientSearcher:
     def step(self, state: State, landscape: Landscape, shared: LandscapeState) -> tuple[State, LandscapeState, Info]:
         """Estimate, weight step, update, prune."""
         view = self._view(state, landscape, shared)
-        mask = self._mask(state)
-        seen = self.relaxation.estimate(view, state.alpha, self.update.sd(state.slots), mask)
-        shared = landscape.train_weights(shared, seen.usage, 1)
+        mask, sd = self._mask(state), self.update.sd(state.slots)
+        if self.order == "weights first":
+            shared = self._train(view, state.alpha, sd, mask)
+            view = view._replace(state=shared)
+        seen = self.relaxation.estimate(view, state.alpha, sd, mask)
+        if self.order == "together":
+            shared = landscape.train_weights(shared, seen.usage, 1, seen.paths)
         alpha, slots = state.alpha, {**state.slots, **seen.memory}
         if not self._warming_up(view):
             moved, changed = self.update.apply(alpha, self._regularised(view, alpha, mask, seen), state.slots)
             alpha = self.relaxation.settle(view, alpha, moved, seen.memory)
             slots = {**slots, **changed}
+        if self.order == "architecture first":
+            shared = self._train(view._replace(memory=slots), alpha, self.update.sd(slots), mask)
         new = State(state.seeds, state.step + 1, alpha, state.mask, slots)
         cut = self.pruning.apply(view, alpha, state.mask, self.relaxation.link)
         if cut is not None:
             new = self._restart(new._replace(mask=cut.mask), cut.reset, view)
         return new, shared, Info(seen.loss, seen.usage)
+
+    def _train(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> LandscapeState:
+        """The weight step at the forward weights that the relaxation draws at `alpha`."""
+        draws = view
+        if self.relaxation.draws_blindly:  # then a landscape that shows nothing gives the same draws for nothing
+            draws = view._replace(landscape=Blind(view.landscape.space, view.landscape.dtype))
+        seen = self.relaxation.estimate(draws, alpha, sd, mask)
+        return view.landscape.train_weights(view.state, seen.usage, 1, seen.paths)
 
     def _warming_up(self, view: View) -> bool:
         return self.warmup > 0 and self.pruning.into_stage(view) < self.warmup
@@ -183,6 +205,32 @@ class GradientSearcher:
         rows = np.arange(d)
         full[:, rows, rows] += (grad[..., None, None] * second).sum(axis=2)
         return np.asarray(full.transpose(0, 1, 3, 2, 4).reshape(s, d * k, d * k))
+
+    def curvature(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
+        """Dominant eigenvalue `[S]` of that Hessian; by Lanczos where the landscape has products and many options.
+
+        H v = J^T H_theta (J v) + sum_k (dL/dtheta_k) (d^2 theta_k / dalpha^2) v.
+        """
+        n = state.alpha.shape[1] * state.alpha.shape[2]
+        if "hessian-vector" not in landscape.offers or n <= FEW:
+            full = self.hessian(state, landscape, shared)
+            return None if full is None else dominant(full)
+        theta, first, second = self.relaxation.link.jets(state.alpha, state.mask)
+        at = theta.astype(landscape.dtype)
+        bend = (landscape.gradient(shared, at).astype(np.float64)[..., None, None] * second).sum(axis=2)
+        products = cast(Products, landscape)
+
+        def of(s: int) -> float:
+            def product(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+                rows = v.reshape(state.alpha.shape[1:])
+                ahead = np.einsum("dki,di->dk", first[s], rows).astype(landscape.dtype)
+                back = products.hessian_vector(shared, at, ahead, s).astype(np.float64)
+                out = np.einsum("dki,dk->di", first[s], back) + np.einsum("dij,dj->di", bend[s], rows)
+                return np.asarray(out.reshape(-1))
+
+            return dominant_eigenvalue(product, n) if np.isfinite(bend[s]).all() else float("nan")
+
+        return np.array([of(s) for s in range(len(state.alpha))])
 
 
 def gradient_searcher(

@@ -112,6 +112,10 @@ class WithoutAlpha:
         """There is no alpha."""
         return None
 
+    def curvature(self, state: State, landscape: Landscape, shared: LandscapeState) -> Array | None:
+        """There is no alpha."""
+        return None
+
 
 @dataclass(frozen=True)
 class SinglePathSearcher(WithoutAlpha):

@@ -89,6 +89,11 @@ class Perturbed(Plain):
         if self.steps < 1:
             raise SpecError(f"the ascent takes at least 1 step, got {self.steps}")
 
+    @property
+    def draws_blindly(self) -> bool:
+        """Not where the perturbation climbs the loss."""
+        return self.mode != "adv"
+
     def radius(self, view: View) -> float:
         """epsilon(t) of this step's epoch."""
         epochs, steps_per_epoch = view.state.horizon

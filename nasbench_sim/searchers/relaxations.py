@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_sim.landscapes.base import Paths
 from nasbench_sim.searchers.base import Estimate, Slots, View
 from nasbench_sim.searchers.links import Concentration, Link, Softmax
 from nasbench_sim.searchers.random_variables import dirichlet_path, pick
@@ -39,6 +40,10 @@ class Relaxation(Protocol):
     def requires(self) -> frozenset[str]:
         """What the landscape must offer beside a loss and its gradient."""
 
+    @property
+    def draws_blindly(self) -> bool:
+        """Whether the forward weights depend on alpha and noise alone, not on what the landscape shows."""
+
 
 class Plain:
     """Defaults of a relaxation that remembers nothing and leaves the update's result as it is."""
@@ -55,6 +60,11 @@ class Plain:
     def requires(self) -> frozenset[str]:
         """Nothing."""
         return frozenset()
+
+    @property
+    def draws_blindly(self) -> bool:
+        """Whether the forward weights depend on alpha and noise alone, not on what the landscape shows."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,11 @@ class ImportanceWeighted(Plain):
     temperature: float = 1 / 64
     link: Link = field(default_factory=Softmax)
 
+    @property
+    def draws_blindly(self) -> bool:
+        """No: a cell's weight is its likelihood."""
+        return False
+
     def estimate(self, view: View, alpha: Array, sd: Array | None, mask: Array | None) -> Estimate:
         """Sample, weigh, differentiate."""
         pi = self.link.forward(alpha, mask)
@@ -144,7 +159,7 @@ class ImportanceWeighted(Plain):
         omega = self.weights(losses)
         usage = _expected(omega, cells, pi.shape[-1])
         g = pi - usage
-        return Estimate(average(losses), g, g * g, usage)
+        return Estimate(average(losses), g, g * g, usage, paths=Paths(cells, omega))
 
     def weights(self, losses: Array) -> Array:
         """Normalised importance weights `[S, K]` of `losses[S, K]`; the best cell's exponent is 0: no overflow."""

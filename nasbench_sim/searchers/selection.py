@@ -46,13 +46,13 @@ class Argmax:
 class ProxySample:
     """The cell with the best zero-cost proxy among `samples` cells drawn from q (BaLeNAS-TF, section 4.3).
 
-    Each draw is alpha ~ q = N(mu, sd^2), its cell the argmax. A cell whose proxy was never computed (the tables have
-    proxies only where every operation is reachable) is no candidate; where none of the draws has one, the mode.
-    `dataset`: whose proxies, default the searched data set's.
+    Each draw is alpha ~ q = N(mu, sd^2), its cell the argmax. A cell whose proxy was never computed (published ones
+    exist only where every operation is reachable; the shipped `synflow-mean` for every cell) is no candidate; where
+    none of the draws has one, the mode. `dataset`: whose proxies, default the searched data set's.
     """
 
     samples: int = 100
-    proxy: str = "synflow"
+    proxy: str = "synflow-mean"
     dataset: str | None = None
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ def parameters(matrices: npt.NDArray[np.int8], labels: npt.NDArray[np.int8]) -> 
 
 def _module(m: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8], inputs: int, outputs: int) -> npt.NDArray[np.int64]:
     last = m.shape[1] - 1
-    channels = _channels(m, outputs)
+    channels = vertex_channels(m, outputs)
     total = np.where(m[:, 0, last], inputs * outputs + 2 * outputs, 0)
     for v in range(1, last):
         c = channels[:, v]
@@ -49,8 +49,13 @@ def _module(m: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8], inputs: int,
     return total
 
 
-def _channels(m: npt.NDArray[np.bool_], outputs: int) -> npt.NDArray[np.int64]:
-    """Channels `[N, V]` of the inner vertices; 0 for padding."""
+def vertex_channels(m: npt.NDArray[np.bool_], outputs: int) -> npt.NDArray[np.int64]:
+    """Channels `[N, V]` of the inner vertices of pruned modules `m[N, V, V]` of `outputs` channels; 0 for padding.
+
+    >>> two = np.array([[[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]], dtype=bool)
+    >>> vertex_channels(two, 5).tolist()
+    [[0, 3, 2, 0]]
+    """
     last = m.shape[1] - 1
     feeds = m[:, :, last].copy()
     feeds[:, 0] = False

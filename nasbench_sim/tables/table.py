@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nasbench_sim.errors import ArchError, NotMeasured, unknown
 from nasbench_sim.spaces import Space
 from nasbench_sim.tables.columns import PROXY, RANGES, FloatArray, check_column
+from nasbench_sim.tables.shipped import shipped
 
 __all__ = ["RANGES", "Epochs", "FloatArray", "Handle", "Key", "Seed", "Source", "Table", "check_column"]
 
@@ -25,8 +26,8 @@ Seed = int | Literal["mean", "single", "run0", "run1", "run2", "completed"]
 
 
 _GET_PROXIES = (
-    "`tables import nb201 --from DIR` adds them where DIR has nb201_zero_cost_proxies.csv.gz, and "
-    "`tables import NAME --csv FILE --metric COLUMN=proxy/PROXY/DATASET` takes your own"
+    "`tables import nb201 --from DIR` adds the published ones where DIR has nb201_zero_cost_proxies.csv.gz, "
+    "and `tables import NAME --csv FILE --metric COLUMN=proxy/PROXY/DATASET` takes your own"
 )
 
 
@@ -230,32 +231,41 @@ class Table:
         return out
 
     def proxies(self, dataset: str) -> list[str]:
-        """Names of the zero-cost proxies computed on a data set, sorted; empty where there are none.
+        """Names of the zero-cost proxies computed on a data set, sorted: the table's own, and those that are shipped.
 
         >>> from nasbench_sim.tables import open_table
         >>> open_table("nb201-analog").proxies("cifar10")
-        []
+        ['synflow-mean']
         """
-        return sorted(n.removeprefix(PROXY) for n, d in self.metrics if d == dataset and n.startswith(PROXY))
+        return sorted(name for name, where in self._proxies if where == dataset)
 
     def proxy(self, name: str, *, dataset: str) -> FloatArray:
         """A zero-cost proxy `[A]` as its source computed it (unitless), NaN where it was not computed; read-only.
 
-        Raises `NotMeasured` naming the proxies of that data set, or the data sets that have any.
+        The project's own SynFlow (`tables.shipped`) is there on every table of NAS-Bench-201, on the data sets that the
+        table knows. Raises `NotMeasured` naming the proxies of that data set, or the data sets that have any.
         """
-        out = self.metrics.get((PROXY + name, dataset))
+        out = self._proxies.get((name, dataset))
         if out is not None:
             return out
-        where = list(dict.fromkeys(d for n, d in self.metrics if n.startswith(PROXY)))
+        where = list(dict.fromkeys(d for _, d in self._proxies))
         if not where:
             raise NotMeasured(f"table {self.name} has no zero-cost proxies; {_GET_PROXIES}")
+        absent = self.extra.get("absent", {}).get(PROXY + dataset, "")
+        if not absent and not any(n.startswith(PROXY) for n, _ in self.metrics):
+            absent = _GET_PROXIES  # nothing but what is shipped
+        why = f"; {absent}" if absent else ""
         if dataset not in where:
-            absent = self.extra.get("absent", {}).get(PROXY + dataset, "")
-            why = f"; {absent}" if absent else ""
             raise NotMeasured(f"table {self.name}: {unknown('data set', dataset, where)} (for proxies){why}")
-        raise NotMeasured(
-            f"table {self.name}: {unknown('proxy', name, self.proxies(dataset))} (for data set {dataset})"
-        )
+        have = unknown("proxy", name, self.proxies(dataset))
+        raise NotMeasured(f"table {self.name}: {have} (for data set {dataset}){why}")
+
+    @cached_property
+    def _proxies(self) -> dict[tuple[str, str], FloatArray]:
+        """All proxies by (name, data set): shipped ones, then the table's own, which go before them."""
+        known = {key.dataset for key in self.accuracy}
+        own = {(n.removeprefix(PROXY), d): column for (n, d), column in self.metrics.items() if n.startswith(PROXY)}
+        return {**{at: c for at, c in shipped(self.space.name).items() if at[1] in known}, **own}
 
     def datasets(self) -> list[str]:
         """Data sets with at least one accuracy."""

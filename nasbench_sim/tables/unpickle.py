@@ -85,8 +85,8 @@ class _Function:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, allowed: Allowed) -> None:
-        super().__init__(io.BytesIO(data), fix_imports=False, encoding="ASCII", errors="strict")
+    def __init__(self, data: bytes, allowed: Allowed, python2: bool) -> None:
+        super().__init__(io.BytesIO(data), fix_imports=False, encoding="bytes" if python2 else "ASCII", errors="strict")
         self._allowed = {
             name: c if isinstance(c, type) and issubclass(c, Record) else _Function(c) for name, c in allowed.items()
         }
@@ -123,11 +123,13 @@ _COUNTED = {
     0x42: 4,  # BINBYTES
     0x8A: 1,  # LONG1
 }
+#: what Python 2 wrote its strings with: BINSTRING, SHORT_BINSTRING; they come back as bytes
+_PYTHON2 = {0x54: 4, 0x55: 1}
 _PROTO, _STOP, _GLOBAL, _FRAME, _EMPTY_SET = 0x80, 0x2E, 0x63, 0x95, 0x8F
 _MAX_SETS = 8  # an empty set is one byte for 216
 
 
-def _check_opcodes(data: bytes) -> None:
+def _check_opcodes(data: bytes, counted: Mapping[int, int]) -> None:
     """Walk every opcode without executing any; raise `UnpicklingError` at the first that is not allowed."""
     end = len(data)
     position = 2 if data[:1] == bytes([_PROTO]) and 2 <= data[1] <= 5 else 0
@@ -158,8 +160,8 @@ def _check_opcodes(data: bytes) -> None:
             if position + 9 + size > end:
                 raise pickle.UnpicklingError(f"the frame at byte {position} claims {size} bytes and runs past the end")
             position += 9
-        elif opcode in _COUNTED:
-            start = position + 1 + _COUNTED[opcode]
+        elif opcode in counted:
+            start = position + 1 + counted[opcode]
             size = int.from_bytes(data[position + 1 : start], "little")
             if start + size > end:
                 raise pickle.UnpicklingError(f"the value at byte {position} claims {size} bytes and runs past the end")
@@ -168,17 +170,20 @@ def _check_opcodes(data: bytes) -> None:
             raise pickle.UnpicklingError(f"opcode {opcode:#04x} at byte {position} is not allowed")
 
 
-def read_pickle(source: bytes | Path, *, what: str, cap: int, allowed: Allowed | None = None) -> Any:
+def read_pickle(
+    source: bytes | Path, *, what: str, cap: int, allowed: Allowed | None = None, python2: bool = False
+) -> Any:
     """The plain data of a pickle (bytes, or a file) that builds nothing but `allowed`.
 
-    `cap` is the most bytes it may have; `what` names it in errors. Raises `TableError` in one line, with nothing of
+    `cap` is the most bytes it may have; `what` names it in errors; `python2`: strings of Python 2 are let through, as
+    bytes. Raises `TableError` in one line, with nothing of
     the pickle executed where an opcode is refused, and with nothing but `allowed` constructors called otherwise.
     """
     try:
         data = _bounded(source, what, cap)
-        _check_opcodes(data)
+        _check_opcodes(data, {**_COUNTED, **_PYTHON2} if python2 else _COUNTED)
         with _gc_paused():
-            return _Unpickler(data, allowed or {}).load()
+            return _Unpickler(data, allowed or {}, python2).load()
     except OSError as error:
         raise TableError(f"{what}: cannot be read ({error.strerror or error}); check the path") from error
     except TableError:

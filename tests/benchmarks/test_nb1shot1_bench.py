@@ -83,6 +83,6 @@ def test_hessian(benchmark: Any, number: int) -> None:
     searcher, land, state, shared = start("darts", number)
     hessian = benchmark.pedantic(searcher.hessian, args=(state, land, shared), rounds=3, warmup_rounds=1)
     assert hessian.shape[0] == len(SEEDS)
-    assert np.allclose(hessian, np.swapaxes(hessian, 1, 2), rtol=0, atol=1e-4 * np.abs(hessian).max())  # float32
+    assert np.allclose(hessian, np.swapaxes(hessian, 1, 2), atol=1e-8)  # entries of float32 up to 5e-4
     if benchmark.stats is not None:
         benchmark.extra_info["ms_a_seed"] = benchmark.stats.stats.median / len(SEEDS) * 1e3

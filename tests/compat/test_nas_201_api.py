@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from nasbench_sim.compat import Absent, CompatWarning, NASBench201API
+from nasbench_sim.compat.sources import FolderTrials
 from nasbench_sim.errors import SpecError, TableError
 from nasbench_sim.spaces import NB201
-from tests.compat.helpers import CELLS, RUNS, answers, assert_same, made_up, outcome
-from tests.tables.nats_factory import nb201_object
+from tests.compat.helpers import CELLS, KINDS, RUNS, answers, assert_same, made_up, outcome
+from tests.tables.nats_factory import FOLDER, nb201_object
 
 SPACE = NB201()
 ULPS = 1e-14  # numpy's mean adds in another order
@@ -26,10 +27,15 @@ def content() -> dict[str, Any]:
     return nb201_object({cell: made_up(cell) for cell in CELLS})
 
 
-@pytest.fixture(scope="module")
-def pair() -> tuple[Any, Any]:
+@pytest.fixture(scope="module", params=KINDS)
+def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    """Ours and theirs on the same dictionary: made up, or the published sample put into the layout of a .pth file."""
     theirs = pytest.importorskip("nas_201_api", reason="nas-bench-201 (and torch) are not installed")
     loaded = content()
+    if request.param == "real":
+        source = FolderTrials(request.getfixturevalue("shared_data") / "nats_tss_sample" / FOLDER)
+        paths = {cell: next(path for path in source._paths(cell) if path.is_file()) for cell in CELLS}
+        loaded = nb201_object({cell: source._content(cell, path) for cell, path in paths.items()})
     ours = NASBench201API(copy.deepcopy(loaded), verbose=False, rng=random, strict_compat=True)
     return ours, theirs.NASBench201API(loaded, verbose=False)
 

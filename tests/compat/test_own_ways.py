@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 import warnings
 from pathlib import Path
@@ -53,6 +55,40 @@ def test_the_same_rng_gives_the_same_trials(folder: Path) -> None:
     assert of(3) == of(np.random.default_rng(3)) == of(np.int64(3)) != of(4)
     assert len(set(of(3))) == 3  # every one of the three trials is drawn
     assert of(random.Random(3)) == of(random.Random(3)) != of(3)
+
+
+def test_a_generator_of_the_caller_is_drawn_from_once_a_question(folder: Path) -> None:
+    """Numbers are drawn ahead only where nobody else draws: here 300 questions take 300 numbers, and no more."""
+    mine, theirs = np.random.default_rng(3), np.random.default_rng(3)
+    api = create(folder, "tss", verbose=False, rng=mine)
+    first = trials(api, 299)
+    api.random()
+    theirs.random(300)
+    assert mine.random() == theirs.random()
+    assert first == trials(create(folder, "tss", verbose=False, rng=3), 299)  # across the end of a block
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda api: pickle.loads(pickle.dumps(api))])  # noqa: S301 (its own)
+@pytest.mark.parametrize("rng", [3, random.Random(3), np.random.default_rng(3)], ids=["seed", "Random", "Generator"])
+def test_a_copy_goes_on_alone_from_the_same_draws(folder: Path, rng: Any, copied: Any) -> None:
+    api = create(folder, "tss", verbose=False, rng=rng)
+    trials(api, 7)
+    other = copied(api)
+    assert trials(other) == trials(api)  # one after the other: neither takes the other's draws
+
+
+def test_indices_of_an_array_are_remembered_as_others_are(folder: Path) -> None:
+    api = create(folder, "tss", verbose=False, rng=0)
+    for cell in np.array(CELLS):
+        for which in (False, True, 888):
+            first = api.get_more_info(cell, "cifar10-valid", None, "200", which)
+            kept = len(api._answers)
+            assert api.get_more_info(cell, "cifar10-valid", None, "200", which).keys() == first.keys()
+            assert len(api._answers) == kept > 0
+        assert api.get_more_info(cell, "cifar10", hp=12, is_random=False) == api.get_more_info(
+            int(cell), "cifar10", hp=12, is_random=False
+        )
+    assert len(api._answers) == 5 * len(CELLS)
 
 
 def test_a_draw_that_nobody_gave_an_rng_warns_once_and_repeats(folder: Path) -> None:

@@ -13,12 +13,14 @@ import pytest
 
 import gpu_validation
 from gpu_validation import doctor
+from gpu_validation.abilities import ABILITIES
 from gpu_validation.cli import main
 from gpu_validation.doctor import Finding, examine, report
 from nasbench_sim.errors import SpecError
 from tests.cli.helpers import call, document, good, refused, run_process
 
-PARTS = ["python", "torch", "cuda", "triton", "TRITON_INTERPRET", "safetensors", "scikit-learn"]
+HERE = ["python", "torch", "cuda", "triton", "TRITON_INTERPRET", "safetensors", "scikit-learn"]
+PARTS = [*HERE, *ABILITIES]
 NEW = {"torch": "2.7.0+cu126", "triton": "3.3.0", "safetensors": "0.5.2", "scikit-learn": "1.6.1"}
 H100 = ("NVIDIA H100 80GB HBM3", 9, 0, 80 << 30)
 CODE = "from gpu_validation.cli import main; main()"
@@ -40,6 +42,8 @@ def fake_torch(*devices: tuple[str, int, int, int], cuda: str | None = "12.6", b
 
     return SimpleNamespace(
         version=SimpleNamespace(cuda=cuda),
+        cpu=SimpleNamespace(_is_avx512_bf16_supported=lambda: True, _is_amx_tile_supported=lambda: False),
+        distributed=SimpleNamespace(is_gloo_available=lambda: True, is_nccl_available=lambda: cuda is not None),
         cuda=SimpleNamespace(
             is_available=lambda: bool(devices), device_count=lambda: len(devices), get_device_properties=properties
         ),
@@ -51,6 +55,8 @@ def look(
     versions: dict[str, str] | None = None,
     environment: dict[str, str] | None = None,
     python: tuple[int, int, int] = (3, 11, 9),
+    headers: Path | None = None,
+    tools: tuple[str, ...] = ("g++",),
 ) -> dict[str, Finding]:
     """The findings, by part, on a machine with this torch (None: absent; an exception: broken) and these packages."""
     have = versions or {}
@@ -68,13 +74,26 @@ def look(
             raise importlib.metadata.PackageNotFoundError(name)
         return have[name]
 
-    return {f.part: f for f in examine(environment or {}, load=load, version=version, python=python)}
+    def which(name: str) -> str | None:
+        return f"bin/{name}" if name in tools else None
+
+    found = examine(
+        environment or {}, load=load, version=version, python=python, which=which, headers=headers or with_headers()
+    )
+    return {f.part: f for f in found}
+
+
+def with_headers() -> Path:
+    """A folder with a Python.h (the tests' own folder)."""
+    Path("Python.h").touch()
+    return Path()
 
 
 def test_a_machine_with_nothing() -> None:
     found = look()
     assert list(found) == PARTS
-    assert [f.status for f in found.values()] == ["ok", "missing", "missing", "missing", "ok", "missing", "missing"]
+    assert [found[p].status for p in HERE] == ["ok", "missing", "missing", "missing", "ok", "missing", "missing"]
+    assert {(found[p].status, found[p].verdict) for p in ABILITIES} == {("missing", "not here: it needs torch")}
     assert "nasbench-sim works in full" in found["torch"].verdict
     assert found["torch"].mend == "pip install 'torch>=2.6'"
     assert found["scikit-learn"].mend == "pip install 'scikit-learn>=1.5'"
@@ -156,7 +175,7 @@ def test_every_verdict_is_one_line_and_what_is_missing_has_a_remedy() -> None:
     for machine in (look(), look(fake_torch(), NEW), look(fake_torch(H100), NEW, {"TRITON_INTERPRET": "1"})):
         for part, finding in machine.items():
             assert finding.verdict and "\n" not in finding.verdict
-            assert finding.mend or finding.status != "missing" or part == "cuda"
+            assert finding.mend or finding.status != "missing" or part in ("cuda", *ABILITIES)
 
 
 def test_the_oldest_versions_are_those_of_the_extra() -> None:

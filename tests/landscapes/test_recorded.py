@@ -19,6 +19,8 @@ from tests.synthetic import SPACE, synthetic_table
 RNG = np.random.default_rng(5)
 EPOCHS = (10, 20, 40)
 ONE_SHOT = {e: RNG.uniform(8, 80, SPACE.size).astype(np.float32) for e in EPOCHS}
+SHORT = Horizon(30, 2)  # ends before the last snapshot
+LONG = Horizon(50, 2)
 THETA = RNG.dirichlet(np.ones(5), (7, 6))
 
 
@@ -38,49 +40,52 @@ def expected_error(epoch: int, theta: np.ndarray) -> np.ndarray:
     return weight @ (1 - ONE_SHOT[epoch].astype(np.float64) / 100)
 
 
-def at_step(land: RecordedLandscape, step: int | np.ndarray) -> Any:
-    state = land.init(np.arange(7), Horizon(6, 5))
+def at_step(land: RecordedLandscape, step: int | np.ndarray, horizon: Horizon = SHORT) -> Any:
+    state = land.init(np.arange(7), horizon)
     return state._replace(step=np.broadcast_to(np.asarray(step), 7).copy())
 
 
 def test_loss_is_the_expectation_under_the_snapshot_of_the_step(table: Table) -> None:
     land = recorded(table)
     assert land.epochs == EPOCHS
-    for step, epoch in ((0, 10), (9, 10), (10, 20), (19, 20), (20, 40), (29, 40), (30, 40), (99, 40)):
+    # 30 epochs of 2 steps; epoch e, counted from 0, sees what was recorded after e + 1
+    for step, epoch in ((0, 10), (19, 10), (37, 10), (38, 20), (59, 20), (60, 20), (99, 20)):
         loss, grad = land.loss_and_grad(at_step(land, step), THETA)
         np.testing.assert_allclose(loss, expected_error(epoch, THETA), rtol=1e-12)
         np.testing.assert_allclose((grad * THETA).sum(axis=2), np.repeat(loss[:, None], 6, axis=1), rtol=1e-12)
-    np.testing.assert_array_equal(land.loss_and_grad(None, THETA)[0], land.loss_and_grad(at_step(land, 29), THETA)[0])
+    np.testing.assert_array_equal(
+        land.loss_and_grad(None, THETA)[0], land.loss_and_grad(at_step(land, 99, LONG), THETA)[0]
+    )
 
 
 def test_gradient_and_hessian_are_differences_of_the_loss(table: Table) -> None:
     land, step = recorded(table), 1e-5
-    grad, hessian = land.gradient(at_step(land, 12), THETA), land.hessian(at_step(land, 12), THETA)
+    grad, hessian = land.gradient(at_step(land, 50), THETA), land.hessian(at_step(land, 50), THETA)
     for d, k in ((0, 0), (2, 4), (5, 1)):
         ahead, back = THETA.copy(), THETA.copy()
         ahead[:, d, k] += step
         back[:, d, k] -= step
         slope = (expected_error(20, ahead) - expected_error(20, back)) / (2 * step)
         np.testing.assert_allclose(grad[:, d, k], slope, rtol=1e-7)
-        bend = (land.gradient(at_step(land, 12), ahead) - land.gradient(at_step(land, 12), back)) / (2 * step)
+        bend = (land.gradient(at_step(land, 50), ahead) - land.gradient(at_step(land, 50), back)) / (2 * step)
         np.testing.assert_allclose(hessian.reshape(7, 6, 5, 30)[:, d, k], bend.reshape(7, 30), atol=1e-7)
 
 
 def test_searches_at_different_steps_see_each_its_own_snapshot(table: Table) -> None:
     """And to the bit what they see alone."""
     land = recorded(table, dtype=np.float32)
-    steps = np.array([0, 29, 12, 12, 3, 25, 10])
+    steps = np.array([0, 99, 38, 38, 37, 78, 77])
     theta = THETA.astype(np.float32)
     archs = RNG.integers(0, 5, (7, 4, 6))
-    together = land.loss_and_grad(at_step(land, steps), theta)
-    cells, bend = land.arch_loss(at_step(land, steps), archs), land.hessian(at_step(land, steps), theta)
+    together = land.loss_and_grad(at_step(land, steps, LONG), theta)
+    cells, bend = land.arch_loss(at_step(land, steps, LONG), archs), land.hessian(at_step(land, steps, LONG), theta)
     for i, step in enumerate(steps.tolist()):
-        alone = at_step(land, step)
+        alone = at_step(land, step, LONG)
         for mine, other in zip(together, land.loss_and_grad(alone, theta), strict=True):
             np.testing.assert_array_equal(mine[i], other[i])
         np.testing.assert_array_equal(cells[i], land.arch_loss(alone, archs)[i])
         np.testing.assert_array_equal(bend[i], land.hessian(alone, theta)[i])
-        epoch = EPOCHS[step // 10]
+        epoch = max([e for e in EPOCHS if e <= step // 2 + 1] or [10])
         np.testing.assert_allclose(cells[i], 1 - ONE_SHOT[epoch][SPACE.index(archs[i])] / 100, rtol=1e-6)
 
 
@@ -118,6 +123,13 @@ def test_a_search_runs_on_it_and_ends_where_the_supernet_points(table: Table, mo
         ({"epochs": []}, SpecError, "ascend"),
         ({"epochs": [20, 10]}, SpecError, "ascend"),
         ({"epochs": [10, 10]}, SpecError, "ascend"),
+        ({"epochs": "20"}, SpecError, "whole numbers"),
+        ({"epochs": 20.5}, SpecError, "whole numbers"),
+        ({"epochs": True}, SpecError, "whole numbers"),
+        ({"epochs": [[10, 20]]}, SpecError, "whole numbers"),
+        ({"epochs": np.array(20)}, SpecError, "whole numbers"),
+        ({"epochs": ["unstated", 10]}, SpecError, "whole numbers"),
+        ({"epochs": "unstated"}, NotMeasured, "unstated"),
     ],
 )
 def test_what_it_refuses(table: Table, more: dict[str, Any], error: type[Exception], said: str) -> None:
@@ -130,8 +142,34 @@ def test_a_cell_that_was_not_asked_for_is_no_landscape(table: Table) -> None:
     values = ONE_SHOT[10].copy()
     values[3] = np.nan
     key = Key("cifar10", "one-shot", 50, "single")
-    with pytest.raises(NotMeasured):
+    said = r"one-shot/50 epochs/seed single was recorded for 15624 of 15625 .* `gpu-validation record METHOD --cells 0`"
+    with pytest.raises(NotMeasured, match=said):
         recorded(join(table, "x", accuracy={key: values}, metrics={}, sources=()))
+
+
+def test_snapshots_of_a_source_that_does_not_say_when() -> None:
+    key = Key("cifar10", "one-shot", "unstated", "single")
+    alone = join(synthetic_table(), "x", accuracy={key: ONE_SHOT[20]}, metrics={}, sources=())
+    for land in (recorded(alone), recorded(alone, epochs="unstated")):
+        assert land.epochs == ("unstated",)
+        np.testing.assert_allclose(
+            land.loss_and_grad(at_step(land, 0), THETA)[0], expected_error(20, THETA), rtol=1e-12
+        )
+    both = join(alone, "y", accuracy={Key("cifar10", "one-shot", 10, "single"): ONE_SHOT[10]}, metrics={}, sources=())
+    assert recorded(both).epochs == (10,)
+    assert recorded(both, epochs=np.array([10])).epochs == (10,)
+
+
+def test_asking_changes_nothing(table: Table) -> None:
+    land = recorded(table, dtype=np.float32)
+    state, theta = at_step(land, 38), THETA.astype(np.float32)
+    before = land.loss_and_grad(state, theta)
+    land.hessian(state, theta), land.arch_loss(state, np.zeros((7, 1, 6), int)), land.gradient(at_step(land, 0), theta)
+    land.train_weights(state, theta, 20)
+    for one, two in zip(before, land.loss_and_grad(state, theta), strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(theta, THETA.astype(np.float32))
+    assert state.step.tolist() == [38] * 7
 
 
 def test_recorded_weights_do_not_unroll(table: Table) -> None:

@@ -173,9 +173,9 @@ def test_proxies_that_the_table_does_not_hold_are_refused_by_name() -> None:
     ):
         with pytest.raises(NotMeasured, match=match):
             selection.select(view(LAND, np.arange(2)), alpha, sd, mask)
-    assert ProxySample().requires == {"proxy/synflow"}
+    assert ProxySample().requires == {"proxy/synflow-mean"}
     assert ProxySample(proxy="snip", dataset="cifar10").requires == {"proxy/snip@cifar10"}
-    assert methods()["balenas-tf"].make(proxy_dataset="cifar10").requires == {"proxy/synflow@cifar10"}
+    assert methods()["balenas-tf"].make(proxy_dataset="cifar10").requires == {"proxy/synflow-mean@cifar10"}
 
 
 # --- BaLeNAS-TF -----------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_proxies_that_the_table_does_not_hold_are_refused_by_name() -> None:
 def test_balenas_tf_searches_as_balenas_and_chooses_by_proxy(kind: str) -> None:
     land, seeds = LANDSCAPES[kind], np.arange(20)
     same = {"init_precision": 100.0, "lr": 0.01}
-    plain, free = methods()["balenas"].make(**same), methods()["balenas-tf"].make(**same)
+    plain, free = methods()["balenas"].make(**same), methods()["balenas-tf"].make(**same, proxy="synflow")
     state, shared = run(plain, land, seeds, 40)
     ours, _ = run(free, land, seeds, 40)
     assert np.array_equal(state.alpha, ours.alpha) and np.array_equal(state.slots["s"], ours.slots["s"])
@@ -197,7 +197,7 @@ def test_balenas_tf_searches_as_balenas_and_chooses_by_proxy(kind: str) -> None:
     assert np.isfinite(score(best)).all()
     finite = np.isfinite(score(modes))
     assert score(best).mean() > score(modes)[finite].mean() + 0.5
-    more = methods()["balenas-tf"].make(**same, draws=1000).derive(ours, land, shared)
+    more = methods()["balenas-tf"].make(**same, proxy="synflow", draws=1000).derive(ours, land, shared)
     assert score(more).mean() > score(best).mean()
 
 
@@ -209,6 +209,6 @@ def test_cifar100_has_no_proxies_and_takes_those_of_cifar10_when_told(nb201_tabl
         pytest.skip("the zero-cost proxies are not among the raw files")
     alpha, sd, mask = posterior(2)
     with pytest.raises(NotMeasured, match="cifar100"):
-        ProxySample().select(view(land, np.arange(2)), alpha, sd, mask)
-    cells = ProxySample(dataset="cifar10").select(view(land, np.arange(2)), alpha, sd, mask)
+        ProxySample(proxy="synflow").select(view(land, np.arange(2)), alpha, sd, mask)
+    cells = ProxySample(proxy="synflow", dataset="cifar10").select(view(land, np.arange(2)), alpha, sd, mask)
     assert cells.shape == (2, 6)

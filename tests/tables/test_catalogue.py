@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_public_names() -> None:
     names = ["Handle", "Key", "Source", "Table", "evaluation_seconds", "fidelities"]
-    names += ["list_tables", "open_table", "read_table", "write_table"]
+    names += ["list_tables", "open_curves", "open_modules", "open_table", "read_table", "write_table"]
     assert public.__all__ == names
     assert all(hasattr(public, name) for name in names)
 

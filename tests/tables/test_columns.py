@@ -137,10 +137,10 @@ def test_an_absent_proxy_says_what_exists() -> None:
         with_metric("proxy/synflow", holed()),
         extra={"absent": {"proxy/cifar100": "nobody computed them"}},
     )
-    assert (table.proxies("cifar10"), table.proxies("cifar100")) == (["synflow"], [])
+    assert (table.proxies("cifar10"), table.proxies("cifar100")) == (["synflow", "synflow-mean"], [])
     for name, dataset, said in (
-        ("snip", "cifar10", "unknown proxy 'snip'. Known: synflow (for data set cifar10)"),
-        ("proxy/synflow", "cifar10", "unknown proxy 'proxy/synflow'; did you mean 'synflow'? Known: synflow"),
+        ("snip", "cifar10", "unknown proxy 'snip'. Known: synflow, synflow-mean (for data set cifar10)"),
+        ("proxy/synflow", "cifar10", "unknown proxy 'proxy/synflow'; did you mean 'synflow'? Known: synflow, syn"),
         ("synflow", "cifar100", "did you mean 'cifar10'? Known: cifar10 (for proxies); nobody computed them"),
         ("params_m", "cifar10", "unknown proxy 'params_m'"),
     ):
@@ -150,8 +150,8 @@ def test_an_absent_proxy_says_what_exists() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_table_without_proxies_says_how_to_get_them() -> None:
-    with pytest.raises(NotMeasured, match=r"table small has no zero-cost proxies; .*--metric COLUMN=proxy/"):
+def test_a_table_with_nothing_but_the_shipped_proxy_says_how_to_get_others() -> None:
+    with pytest.raises(NotMeasured, match=r"Known: synflow-mean \(for data set cifar10\); .*--metric COLUMN=proxy/"):
         small_table().proxy("synflow", dataset="cifar10")
 
 

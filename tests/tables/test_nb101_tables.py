@@ -1,9 +1,8 @@
-"""The three NAS-Bench-1Shot1 tables: joined by hash, kept, opened, told about, downloaded."""
+"""The three NAS-Bench-1Shot1 tables: joined by hash, kept, opened, told about, fetched."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -18,16 +17,16 @@ from nasbench_sim.spaces.nb101 import prune
 from nasbench_sim.spaces.nb101_batch import rows_of
 from nasbench_sim.tables import catalogue, nb1shot1
 from nasbench_sim.tables.evaluation import evaluation_seconds, fidelities
-from nasbench_sim.tables.fetch import fetch_originals
 from nasbench_sim.tables.module_codes import modules_of
 from nasbench_sim.tables.modules import ModuleTable, read_modules, verify_modules
 from nasbench_sim.tables.nb101 import read_nb101
 from nasbench_sim.tables.nb101_costs import parameters
-from nasbench_sim.tables.nb101_sources import FULL, ONLY_108, SAMPLE, Published
+from nasbench_sim.tables.nb101_sources import SAMPLE
 from nasbench_sim.tables.store import read_table, write_table
 from nasbench_sim.tables.table import Key
 from tests.cli.helpers import call, document, good
-from tests.tables.test_fetch import CONTENT, Server, server  # noqa: F401  (a fixture)
+from tests.tables.test_fetch import Server, server  # noqa: F401  (a fixture)
+from tests.tables.test_nb101_fetch import published
 from tests.tables.tfrecords import LINE, runs_of, write_tfrecord
 
 VALID = Key("cifar10", "valid", 108, "mean")
@@ -281,44 +280,6 @@ def test_a_large_space_is_queried_without_a_list_of_its_strings(
         table.query(1, **key)
 
 
-# --- downloads ------------------------------------------------------------------------------------------------------
-
-
-def published(size: int = len(CONTENT), content: bytes = CONTENT) -> Published:
-    return Published("some.tfrecord", size, hashlib.sha256(content).hexdigest(), "", "")
-
-
-def fetch(server: Server, folder: Path, one: Published) -> bytes:  # noqa: F811
-    host = f"{server.url}/owner/repo"
-    return (fetch_originals(folder, host=host, originals=(one,), wait_s=0) / "some.tfrecord").read_bytes()
-
-
-@pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) - 20_000, len(CONTENT) + 20_000, len(CONTENT) // 2 + 1])
-def test_a_size_that_is_not_stated_exactly_does_not_decide(server: Server, tmp_path: Path, size: int) -> None:  # noqa: F811
-    assert fetch(server, tmp_path, published(size)) == CONTENT
-    assert server.requests == [("/owner/repo/nasbench/some.tfrecord", None)]
-
-
-@pytest.mark.parametrize("kept", [1000, len(CONTENT)])
-def test_a_download_of_unstated_size_goes_on(server: Server, tmp_path: Path, kept: int) -> None:  # noqa: F811
-    """Also from a part that is all of it: the server has no more, and the sha256 decides."""
-    (tmp_path / "some.tfrecord.part").write_bytes(CONTENT[:kept])
-    server.cut_after = 200_000 if kept < len(CONTENT) else None
-    assert fetch(server, tmp_path, published(len(CONTENT) + 5)) == CONTENT
-    assert server.requests[0][1] == f"bytes={kept}-"
-
-
-def test_a_download_that_is_far_too_long(server: Server, tmp_path: Path) -> None:  # noqa: F811
-    with pytest.raises(TableError, match=f"expected about 1000 bytes, found {len(CONTENT)}"):
-        fetch(server, tmp_path, published(1000))
-    assert list(tmp_path.glob("some*")) == []
-
-
-def test_wrong_bytes_of_a_download(server: Server, tmp_path: Path) -> None:  # noqa: F811
-    with pytest.raises(TableError, match=r"its sha256 differs.*`nasbench-sim tables import nb101 --from DIR`"):
-        fetch(server, tmp_path, published(content=CONTENT[:-1] + b"x"))
-
-
 def test_fetch_makes_the_tables(
     server: Server,  # noqa: F811
     file: Path,
@@ -334,14 +295,6 @@ def test_fetch_makes_the_tables(
         assert server.requests[-1][0] == f"/owner/repo/nasbench/{original}.tfrecord"
     assert "--full is for nb101" in bad("tables", "fetch", "nb201", "--full")
     assert "cannot fetch 'x'" in bad("tables", "fetch", "x")
-
-
-def test_the_real_addresses_are_pinned() -> None:
-    """The sha256 sums stand in the README of google-research/nasbench."""
-    assert ONLY_108.urls()[:1] == ["https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord"]
-    assert FULL.urls()[:1] == ["https://storage.googleapis.com/nasbench/nasbench_full.tfrecord"]
-    assert ONLY_108.sha256.startswith("4c39c3936e36a852") and FULL.sha256.startswith("3d64db8180fb1b02")
-    assert {len(one.sha256) for one in (ONLY_108, FULL, SAMPLE)} == {64}
 
 
 # --- the sample of the real benchmark -------------------------------------------------------------------------------

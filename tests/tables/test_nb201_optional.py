@@ -58,7 +58,7 @@ def every_operation_counts(cell: list[int]) -> bool:
 def test_the_cells_with_proxies_are_those_without_dead_operations(nb201_table: Table, dataset: str) -> None:
     expected = np.array([every_operation_counts(cell) for cell in SPACE.all.tolist()])
     assert int(expected.sum()) == 9_445
-    assert nb201_table.proxies(dataset) == sorted(PROXY_NAMES)
+    assert nb201_table.proxies(dataset) == sorted([*PROXY_NAMES, "synflow-mean"])
     for name in PROXY_NAMES:
         computed = ~np.isnan(nb201_table.proxy(name, dataset=dataset))
         assert np.flatnonzero(computed != expected).tolist() == ([ALL_NONE] if name in NOT_FINITE else []), name
@@ -147,7 +147,7 @@ def test_params_of_the_proxies_are_the_formulas(nb201_table: Table, dataset: str
 def test_no_proxies_on_cifar100_and_why(nb201_table: Table) -> None:
     with pytest.raises(NotMeasured) as caught:
         nb201_table.proxy("synflow", dataset="cifar100")
-    assert "Known: cifar10, ImageNet16-120 (for proxies); the source computed" in str(caught.value)
+    assert "Known: synflow-mean (for data set cifar100); the source computed" in str(caught.value)
     assert any("9,445 cells" in note for note in nb201_table.extra["notes"])
 
 

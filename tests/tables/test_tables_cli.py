@@ -122,11 +122,12 @@ def with_proxies() -> Table:
     return replace(table, metrics={**table.metrics, **{(n, "cifar10"): p for n, p in zip(names, proxies, strict=True)}})
 
 
-def test_info_has_one_line_of_proxies_a_data_set() -> None:
+def test_info_tells_the_tables_proxies_from_the_shipped_ones() -> None:
     catalogue.install(with_proxies())
     out = run("info", "mine").splitlines()
     assert [line for line in out if "synflow" in line] == [
-        "proxies of cifar10: nwot (12,500 computed); synflow (7,812 computed)"
+        "proxies of cifar10: nwot (12,500 computed); synflow (7,812 computed)",
+        "proxies of cifar10 that come with nasbench-sim, for every cell: synflow-mean",
     ]
     assert "costs: latency_ms/edgetpu, params_m of cifar10" in out
     counts = {m["metric"]: m["measured"] for m in document("info", "mine")["metrics"]}

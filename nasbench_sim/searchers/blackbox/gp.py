@@ -79,7 +79,8 @@ class GaussianProcess(Method):
             target = targets(history.value[s], self.target)
             options = self._candidates(problem.space, history.archs[s], target, extra[s])
             model = self.fit(problem.space, history.archs[s], target, theta[s], tune=tune)
-            theta[s] = model.kernel_.theta
+            if tune:  # else exp and log of the same kernel, off by a last bit
+                theta[s] = model.kernel_.theta
             mean, sd = model.predict(encode(problem.space, options, self.encoding), return_std=True)
             archs[s] = options[expected_improvement(mean, sd, target.min()).argmax()]
         return archs, fidelity, {"theta": theta}

@@ -68,7 +68,7 @@ def compose(
     delta: float = 0.01,
     reg_scale: float = 1e-3,
     draws: int = 100,
-    proxy: str = "synflow",
+    proxy: str = "synflow-mean",
     proxy_dataset: str | None = None,
     warmup: float = 0.0,
     order: Literal[1, 2] = 1,

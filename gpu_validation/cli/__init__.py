@@ -9,6 +9,11 @@ import typer
 from rich.table import Table as Grid
 
 from gpu_validation import __version__
+from gpu_validation.cli.benching import bench
+from gpu_validation.cli.proxying import proxies
+from gpu_validation.cli.recording import record
+from gpu_validation.cli.searching import search
+from gpu_validation.cli.training import train
 from gpu_validation.doctor import examine, report
 from nasbench_sim.cli.console import Json, console, print_json
 from nasbench_sim.cli.program import run_program
@@ -20,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="The GPU companion of nasbench-sim; today it checks what this machine can run.",
+    help="True weight-sharing supernets for the searchers of nasbench-sim, on a CPU at small scale and on a GPU.",
 )
 
 
@@ -47,6 +52,16 @@ def doctor(as_json: Json = False) -> None:
     say = console()
     say.print(grid)
     say.print(f"All that a run on a GPU needs is here: {'yes' if document['ready'] else 'no'}.")
+
+
+app.command(epilog="Example: gpu-validation search darts --data digits --seeds 0:3 --epochs 5 --out runs/darts-digits")(
+    search
+)
+
+app.command(epilog="Example: gpu-validation record rsps --epochs 4 --every 2 --cells 50 --out runs/rsps-digits")(record)
+app.command(epilog="Example: gpu-validation train 1462 11472 --data digits --set epochs=5 --out runs/two-cells")(train)
+app.command(epilog="Example: gpu-validation bench --channels 8 --cells 1 --batch 16 --repeats 3")(bench)
+app.command(epilog="Example: gpu-validation proxies --name synflow --arch 1462 --arch 6111 --out synflow.csv")(proxies)
 
 
 def main() -> None:
