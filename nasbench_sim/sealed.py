@@ -141,6 +141,23 @@ def read_dataset(
     return out
 
 
+def read_attribute(file: h5py.File, name: str, *, where: str, error: type[UserError]) -> int | str:
+    """One attribute of a file: a whole number, or text of fixed length.
+
+    Text of variable length is refused unread: it stands in a heap of HDF5's, and the library never comes back from a
+    damaged one (found by `python -m tests.fuzz checkpoint`). Raises `error` in one line.
+    """
+    if name not in file.attrs:
+        raise error(f"{where}: has no attribute {name}")
+    attribute = file.attrs.get_id(name)
+    kind = attribute.get_type()
+    text = isinstance(kind, h5py.h5t.TypeStringID)
+    if attribute.shape != () or not (isinstance(kind, h5py.h5t.TypeIntegerID) or (text and not kind.is_variable_str())):
+        raise error(f"{where}: its attribute {name} is neither a whole number nor text of fixed length")
+    value = file.attrs[name]
+    return value.decode("ascii", "replace") if text else int(value)
+
+
 def read_numbers(group: h5py.Group, name: str, *, where: str, error: type[UserError]) -> npt.NDArray[Any]:
     """The numbers of one member of a group, of any shape, for files whose arrays depend on what was run.
 

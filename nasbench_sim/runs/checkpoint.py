@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from nasbench_sim.errors import RunError
 from nasbench_sim.landscapes import LandscapeState
 from nasbench_sim.runs.engine import Progress
-from nasbench_sim.sealed import read_numbers, read_sealed, write_sealed
+from nasbench_sim.sealed import read_attribute, read_numbers, read_sealed, write_sealed
 from nasbench_sim.searchers import State
 
 KIND = "nasbench-sim checkpoint"
-SCHEMA = 2
+SCHEMA = 3
 _MEND = "remove it to start that part again"
 
 
@@ -23,7 +25,8 @@ def save_checkpoint(path: Path, progress: Progress, *, digest: str, table_sha256
     """Write `progress` of the run with this spec digest and table; raises `RunError` when it cannot be written."""
     with write_sealed(path, KIND) as file:
         file.attrs["schema"] = SCHEMA
-        file.attrs["spec"], file.attrs["table"], file.attrs["epoch"] = digest, table_sha256, progress.epoch
+        file.attrs["spec"], file.attrs["table"] = np.bytes_(digest), np.bytes_(table_sha256)
+        file.attrs["epoch"] = progress.epoch
         for name, array in flatten(progress).items():
             file.create_dataset(name, data=array, track_times=False)
 
@@ -31,14 +34,17 @@ def save_checkpoint(path: Path, progress: Progress, *, digest: str, table_sha256
 def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
     """Read it back; raises `RunError` for a damaged one, or one of another specification or table."""
     with read_sealed(path, KIND, error=RunError, mend=_MEND) as file:
-        if file.attrs["schema"] != SCHEMA:
-            raise RunError(f"{path} has schema {file.attrs['schema']}, this version reads {SCHEMA}; {_MEND}")
-        if file.attrs["table"] != table_sha256:
+        about = partial(read_attribute, file, where=str(path), error=RunError)
+        schema = about("schema")
+        if schema != SCHEMA:
+            raise RunError(f"{path} has schema {schema}, this version reads {SCHEMA}; {_MEND}")
+        table = about("table")
+        if table != table_sha256:
             raise RunError(
-                f"{path} was made on another table (sha256 {str(file.attrs['table'])[:12]}..., "
-                f"not {table_sha256[:12]}...); open that table or choose another folder"
+                f"{path} was made on another table (sha256 {str(table)[:12]}..., not {table_sha256[:12]}...); open "
+                "that table or choose another folder"
             )
-        if file.attrs["spec"] != digest:
+        if about("spec") != digest:
             raise RunError(f"{path} was made for another specification; choose another folder")
         flat: dict[str, Any] = {}
 
@@ -47,8 +53,7 @@ def load_checkpoint(path: Path, *, digest: str, table_sha256: str) -> Progress:
                 flat[name] = read_numbers(file, name, where=str(path), error=RunError)
 
         file.visititems(keep)
-        epoch = int(file.attrs["epoch"])
-    return unflatten(flat, epoch)
+        return unflatten(flat, int(about("epoch")))  # inside: an array that is missing is said to be
 
 
 def unflatten(flat: Mapping[str, Any], epoch: int) -> Progress:

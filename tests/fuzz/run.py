@@ -29,7 +29,7 @@ from tests.fuzz.mutate import longest, mutant, rng_of
 from tests.fuzz.target import Target
 
 HANG = 1.0  # seconds of processor time: a busy machine makes nothing hang
-_STUCK = 60.0  # seconds of wall-clock time without an answer: waiting, or in C code that signals do not reach
+_STUCK = 20.0  # seconds of wall-clock time without an answer: waiting, or in C code that signals do not reach
 _MEMORY = 2 << 30
 _POOL = 400
 _CURRENT = 1 << 24
