@@ -153,7 +153,7 @@ def sheet(runs: Sequence[Run], figure: Figure | None) -> Sheet:
     return Sheet(runs, Figure(layout="constrained") if figure is None else figure)
 
 
-def dress(ax: Axes, cell: Cell, x: str = "epoch", width: int = 56) -> None:
+def dress(ax: Axes, cell: Cell, x: str = "epoch", width: int = 48) -> None:
     """Title (lines of `width` characters), axis labels with units, whole epochs."""
     if x == "epoch" and cell.panel.landscape == "evaluations":
         x = "seconds"
