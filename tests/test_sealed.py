@@ -13,7 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nasbench_sim.errors import TableError
-from nasbench_sim.sealed import BLOCK, _seal, add_dataset, read_dataset, read_sealed, write_sealed
+from nasbench_sim.sealed import (
+    BLOCK,
+    _seal,
+    add_dataset,
+    read_attribute,
+    read_dataset,
+    read_numbers,
+    read_sealed,
+    write_sealed,
+)
 
 KIND = "nasbench-sim test"
 A = np.arange(12, dtype="<f4").reshape(3, 4)
@@ -159,3 +168,83 @@ def test_a_dataset_made_by_hand_is_refused(tmp_path: Path, edit: Callable[[h5py.
 
 def test_a_length_that_is_left_open_is_one_axis(tmp_path: Path) -> None:
     assert r"of shape [n]" in message(write(tmp_path / "x.h5"), shape=None)
+
+
+def edited(path: Path, edit: Callable[[h5py.File], object]) -> Path:
+    """A good file, changed through HDF5 and sealed again, as an attacker would."""
+    write(path)
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    body = path.read_bytes()[BLOCK:]
+    path.write_bytes(_seal(KIND, body) + body)
+    return path
+
+
+def test_a_small_file_takes_little_memory_to_read(tmp_path: Path) -> None:
+    """Python sets aside all that a read asks for; it asked for the 4 GiB that a file may have."""
+    import tracemalloc
+
+    path = write(tmp_path / "x.h5")
+    read(path)
+    tracemalloc.start()
+    read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def numbers(path: Path, name: str = "x") -> Any:
+    with read_sealed(path, KIND, error=TableError, mend="write it again") as file:
+        return read_numbers(file, name, where=str(path), error=TableError)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda f: f.create_dataset("x", (1 << 40,), "f8", chunks=(1024,)), "claims 8796093022208 bytes, more than"),
+        (lambda f: f.create_dataset("x", (1 << 40,), "f8", chunks=(1024,), fillvalue=1.0), "claims"),
+        (lambda f: f.create_dataset("x", data=["a", "b"]), "not a plain dataset of numbers"),
+        (lambda f: f.create_dataset("x", data=np.zeros(2, "S3")), "not a plain dataset of numbers"),
+        (lambda f: f.create_group("x"), "not a plain dataset"),
+        (lambda f: f.__setitem__("x", h5py.SoftLink("/a")), "not a plain dataset"),
+        (lambda f: f.__setitem__("x", h5py.ExternalLink("other.h5", "/a")), "not a plain dataset"),
+        (lambda f: f.create_dataset("x", (4,), "u1", external=[("/etc/hostname", 0, 4)]), "in another file"),
+        (lambda f: f.create_virtual_dataset("x", virtual()), "in another file"),
+    ],
+)
+def test_numbers_of_any_shape_come_from_the_file_itself(
+    tmp_path: Path, edit: Callable[[h5py.File], object], said: str
+) -> None:
+    with pytest.raises(TableError, match=said) as caught:
+        numbers(edited(tmp_path / "x.h5", edit))
+    assert "\n" not in str(caught.value)
+
+
+def virtual() -> h5py.VirtualLayout:
+    layout = h5py.VirtualLayout(shape=(4,), dtype="f8")
+    layout[:] = h5py.VirtualSource("other.h5", "a", shape=(4,))
+    return layout
+
+
+def test_numbers_of_any_shape_are_read(tmp_path: Path) -> None:
+    for i, values in enumerate((np.zeros((0, 3)), np.array([True, False]), np.zeros((200, 500)), np.int64(7))):
+        more: dict[str, Any] = {"compression": "gzip", "shuffle": True} if np.size(values) > 2 else {}
+        path = edited(tmp_path / f"{i}.h5", lambda f, v=values, m=more: f.create_dataset("x", data=v, **m))
+        back = numbers(path)
+        assert np.array_equal(back, values) and back.dtype == np.asarray(values).dtype
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(np.int64(-3), -3), (np.bytes_("abc"), "abc"), ("abc", None), ([1, 2], None), (1.5, None)]
+)
+def test_attributes_are_whole_numbers_or_text_of_fixed_length(tmp_path: Path, value: Any, expected: Any) -> None:
+    """HDF5 does not come back from a damaged heap of texts of variable length, so these are not read at all."""
+    path = edited(tmp_path / "x.h5", lambda f: f.attrs.__setitem__("it", value))
+    with read_sealed(path, KIND, error=TableError, mend="write it again") as file:
+        if expected is not None:
+            assert read_attribute(file, "it", where="here", error=TableError) == expected
+        else:
+            with pytest.raises(TableError, match="neither a whole number nor text of fixed length"):
+                read_attribute(file, "it", where="here", error=TableError)
+        with pytest.raises(TableError, match="no attribute"):
+            read_attribute(file, "that", where="here", error=TableError)

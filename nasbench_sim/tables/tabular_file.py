@@ -35,6 +35,7 @@ from nasbench_sim.tables.manifest import cached_space, stamped
 from nasbench_sim.tables.table import Epochs, Key, Seed, Source, Table
 
 _MAX_LINE = 1 << 20
+_MAX_SHOWN = 30  # columns named in a message
 _NAMED_SEEDS = tuple(seed for seed in get_args(get_args(Seed)[1]) if seed != "completed")  # `tables complete` makes it
 _PART = re.compile(r"[\w.-]{1,64}", re.ASCII)  # a proxy or a device
 METRICS = tuple(f"{name}NAME" if name.endswith("/") else name for name in RANGES if name != "accuracy")
@@ -298,7 +299,10 @@ def _position(path: Path, header: Sequence[str], column: str) -> int:
     if header.count(column) != 1:
         if column in header:
             raise TableError(f"{path} has {header.count(column)} columns called {column!r}; names must differ")
-        raise TableError(f"{path}: {unknown('column', column, header)}")
+        # names come from the file: they may hold line ends, and be thousands
+        shown = [" ".join(name.split())[:40] for name in header[:_MAX_SHOWN]]
+        more = f" and {len(header) - _MAX_SHOWN} more" if len(header) > _MAX_SHOWN else ""
+        raise TableError(f"{path}: {unknown('column', column, shown)}{more}")
     return header.index(column)
 
 

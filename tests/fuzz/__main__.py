@@ -21,10 +21,10 @@ def main() -> int:
     about.add_argument("--list", action="store_true", help="list the parsers and what they read")
     given = about.parse_args()
     if given.list:
-        for one in TARGETS.values():
+        for _, one in sorted(TARGETS.items()):
             print(f"{one.name:18} {one.reads}")
         return 0
-    names = list(TARGETS) if given.parser == ["all"] else given.parser
+    names = sorted(TARGETS) if given.parser == ["all"] else given.parser
     wrong = [name for name in names if name not in TARGETS]
     if wrong or given.inputs < 1 or given.seed < 0:
         about.error(f"no parser {wrong[0]!r}; there are {', '.join(TARGETS)}" if wrong else "give numbers above 0")

@@ -26,7 +26,7 @@ from nasbench_sim.tables.modules import read_modules, verify_modules, write_modu
 from nasbench_sim.tables.nb101 import read_nb101
 from nasbench_sim.tables.store import read_table, write_table
 from tests.fuzz.mutate import Rng
-from tests.fuzz.target import target
+from tests.fuzz.target import target, written
 from tests.synthetic import synthetic_table
 from tests.tables.helpers import small_table
 from tests.tables.tfrecords import MODULES, runs_of, write_tfrecord
@@ -48,12 +48,6 @@ def _sealed_again(data: bytes, rng: Rng) -> bytes:
     return _seal(kind, body)[:BLOCK] + body if kind.isascii() and len(kind) < 64 else data
 
 
-def _written(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
-
-
 def _tables(folder: Path) -> list[bytes]:
     write_table(small_table(), folder / "a.h5")
     return [(folder / "a.h5").read_bytes()]
@@ -61,7 +55,7 @@ def _tables(folder: Path) -> list[bytes]:
 
 @target("table", "tables (HDF5), and `tables import --h5`", _tables, mend=_sealed_again, words=_HDF5)
 def _(data: bytes, folder: Path) -> object:
-    table = read_table(_written(folder, "a.h5", data))
+    table = read_table(written(folder, "a.h5", data))
     return write_table(table, folder / "home" / "a.h5")
 
 
@@ -76,7 +70,7 @@ def _predictions(folder: Path) -> list[bytes]:
 
 @target("predictions", "predictions of trained networks (HDF5)", _predictions, mend=_sealed_again, words=_HDF5)
 def _(data: bytes, folder: Path) -> object:
-    return Predictions.load(_written(folder, "a.h5", data))
+    return Predictions.load(written(folder, "a.h5", data))
 
 
 _META: dict[str, Any] = {}
@@ -94,7 +88,7 @@ def _records(folder: Path) -> list[bytes]:
 
 @target("record", "records of runs: record.h5", _records, mend=_sealed_again, words=_HDF5)
 def _(data: bytes, folder: Path) -> object:
-    _written(folder, "record.h5", data)
+    written(folder, "record.h5", data)
     meta = {k: v for k, v in _META.items() if k != "sha256"}
     meta["record_sha256"] = hashlib.sha256(data).hexdigest()
     (folder / "run.json").write_text(json.dumps({**meta, "sha256": _digest(meta)}))
@@ -122,8 +116,8 @@ def _signed_again(data: bytes, rng: Rng) -> bytes:
 
 @target("record-json", "records of runs: run.json", _facts, mend=_signed_again, words=_JSON)
 def _(data: bytes, folder: Path) -> object:
-    _written(folder, "record.h5", _RECORD[0])
-    _written(folder, "run.json", data)
+    written(folder, "record.h5", _RECORD[0])
+    written(folder, "run.json", data)
     return Run.load(folder).summary()
 
 
@@ -139,7 +133,7 @@ def _checkpoints(folder: Path) -> list[bytes]:
 
 @target("checkpoint", "checkpoints of runs (HDF5)", _checkpoints, mend=_sealed_again, words=_HDF5)
 def _(data: bytes, folder: Path) -> object:
-    return load_checkpoint(_written(folder, "a.h5", data), **_key("x"))
+    return load_checkpoint(written(folder, "a.h5", data), **_key("x"))
 
 
 def _plans(folder: Path) -> list[bytes]:
@@ -150,7 +144,7 @@ def _plans(folder: Path) -> list[bytes]:
 
 @target("plan", "plans of unfinished runs (JSON)", _plans, words=_JSON)
 def _(data: bytes, folder: Path) -> object:
-    _written(folder, PLAN, data)
+    written(folder, PLAN, data)
     return read_plan(folder)
 
 
@@ -163,7 +157,7 @@ def _markers(folder: Path) -> list[bytes]:
 
 @target("ablation", "what an ablation's folder says of itself (JSON)", _markers, words=_JSON)
 def _(data: bytes, folder: Path) -> object:
-    known = _read_marker(_written(folder, "ablation.json", data))
+    known = _read_marker(written(folder, "ablation.json", data))
     if not isinstance(known["name"], str):
         raise AssertionError("a name that is no text was accepted")
     return known
@@ -186,7 +180,7 @@ def _grids(folder: Path) -> list[bytes]:
 
 @target("grid", "ablation grids (YAML)", _grids, words=_YAML)
 def _(data: bytes, folder: Path) -> object:
-    return load_grid(_written(folder, "grid.yaml", data))
+    return load_grid(written(folder, "grid.yaml", data))
 
 
 def _modules(folder: Path) -> list[bytes]:
@@ -205,7 +199,7 @@ def _head_again(data: bytes, rng: Rng) -> bytes:
 
 @target("modules", "NAS-Bench-101 as kept and exported (safetensors)", _modules, mend=_head_again, words=_JSON)
 def _(data: bytes, folder: Path) -> object:
-    table = read_modules(_written(folder, "a.safetensors", data))
+    table = read_modules(written(folder, "a.safetensors", data))
     verify_modules(table)
     return write_modules(table, folder / "home" / "a.safetensors")
 
@@ -234,4 +228,4 @@ def _manifest_again(data: bytes, rng: Rng) -> bytes:
 
 @target("curves", "learning curves (safetensors, mapped)", _curves, mend=_manifest_again, words=_JSON)
 def _(data: bytes, folder: Path) -> object:
-    return PlaneFile(_written(folder, "a.safetensors", data)).verify()
+    return PlaneFile(written(folder, "a.safetensors", data)).verify()

@@ -16,6 +16,13 @@ def as_it_is(data: bytes, rng: Rng) -> bytes:
     return data
 
 
+def written(folder: Path, name: str, data: bytes) -> Path:
+    """An input as a file, for parsers that read one."""
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
 @dataclass(frozen=True)
 class Target:
     """One parser.
