@@ -60,8 +60,10 @@ def test_ctrl_c_names_resume_and_resume_gives_the_same_bits(workers: str, whole:
 
 
 def test_ctrl_c_without_a_folder_leaves_nothing() -> None:
-    job = process(*LONG[:-4], "--epochs", "50000", "--steps-per-epoch", "20", "--workers", "1")
-    time.sleep(2.5)  # it has started by then; an interrupt during start-up is Python's own
+    code = "from nasbench_sim.cli import main; print(flush=True); main()"
+    job = process(*LONG[:-4], "--epochs", "50000", "--steps-per-epoch", "20", "--workers", "1", code=code)
+    assert job.stdout is not None and job.stdout.readline() == "\n"  # an interrupt while Python starts is Python's own
+    time.sleep(2.5)
     os.killpg(job.pid, signal.SIGINT)
     _, err = job.communicate(timeout=30)
     assert job.returncode == 130
