@@ -12,6 +12,8 @@ from pathlib import Path
 
 from nasbench_sim.errors import RunError
 
+MAX_JSON = 1 << 26  # bytes of facts beside arrays; those of a run of a million seeds have 8 MB
+
 
 @contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
@@ -62,6 +64,15 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
 def _reason(error: OSError) -> str:
     number = error.errno
     return os.strerror(number) if number is not None and number in errno.errorcode else str(error)
+
+
+def read_text(path: Path | str, most: int) -> str:
+    """The UTF-8 text of a file of at most `most` bytes; raises `ValueError` for a longer one, and OSErrors."""
+    with Path(path).open("rb") as file:
+        data = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+    if len(data) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return data.decode("utf-8")
 
 
 def sha256_file(path: Path | str) -> str:

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasbench_sim.errors import SpecError
+from nasbench_sim.files import MAX_JSON, read_text
 from nasbench_sim.landscapes.absence import absent_weights, by_option, extended
 from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, StreamCache, fresh_state
 from nasbench_sim.landscapes.multilinear import Multilinear, over_options
@@ -70,7 +71,7 @@ class SharedWeightsParams(BaseModel):
         """Parameters from a JSON file (default: the project's fit), with single values replaced by `changes`."""
         path = data_path("shared_weights.json") if path is None else Path(path)
         try:
-            values = json.loads(Path(path).read_text())["params"]
+            values = json.loads(read_text(path, MAX_JSON))["params"]
             unknown = set(changes) - set(cls.model_fields)
             if unknown:
                 raise SpecError(
@@ -78,13 +79,15 @@ class SharedWeightsParams(BaseModel):
                     f"{', '.join(cls.model_fields)}"
                 )
             return cls(**{**values, **changes})
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, SpecError):
                 raise
             if isinstance(error, ValidationError):
                 problem = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-                raise SpecError(f"impossible shared-weights parameters: {problem}") from error
-            raise SpecError(f"{path} holds no shared-weights parameters ({error})") from error
+                raise SpecError(f"impossible shared-weights parameters: {' '.join(problem.split())[:1000]}") from error
+            raise SpecError(
+                f"{path} holds no shared-weights parameters ({' '.join(str(error).split())[:200]})"
+            ) from error
 
 
 class SharedWeightsLandscape:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_sim.errors import RunError
-from nasbench_sim.files import atomic_path
+from nasbench_sim.files import MAX_JSON, atomic_path, read_text
 from nasbench_sim.runs.ablate_cell import Task, finished, run_cell
 from nasbench_sim.runs.ablate_results import Ablation, Outcomes, outcomes
 from nasbench_sim.runs.executors import make_executor
@@ -145,7 +145,7 @@ def open_ablation(folder: Path, grid: GridSpec, table: Table, *, resume: bool, t
 
 def _read_marker(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(read_text(path, MAX_JSON))
         if known["format"] == FORMAT and isinstance(known["name"], str):
             return {"name": known["name"], "table_sha256": known["table_sha256"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nasbench_sim.errors import RunError, SpecError
-from nasbench_sim.files import atomic_path
+from nasbench_sim.files import MAX_JSON, atomic_path, read_text
 from nasbench_sim.runs.spec import RunSpec, make_spec
 from nasbench_sim.searchers import get_method
 
@@ -99,7 +99,7 @@ def read_plan(folder: Path) -> Plan:
     """The plan of a folder; raises `RunError` when it cannot be read."""
     path = folder / PLAN
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read_text(path, MAX_JSON))
         if data["format"] != FORMAT:
             raise RunError(f"{path} is not a {FORMAT}")
         spec = make_spec(**{**data["spec"], "seeds": tuple(data["spec"]["seeds"])})

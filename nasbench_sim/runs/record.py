@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import RunError, UserError
-from nasbench_sim.files import atomic_path, sha256_file
+from nasbench_sim.files import MAX_JSON, atomic_path, read_text, sha256_file
 from nasbench_sim.runs.spec import RunSpec, make_spec
 from nasbench_sim.sealed import read_numbers, read_sealed, write_sealed
 
@@ -143,7 +143,7 @@ class Run:
         """Read a record; raises `RunError` for a missing, damaged or foreign one."""
         folder = Path(folder)
         try:
-            meta = json.loads((folder / "run.json").read_text())
+            meta = json.loads(read_text(folder / "run.json", MAX_JSON))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(f"{folder} holds no finished run (no run.json); give the folder of a run") from error
         except (OSError, ValueError, RecursionError) as error:

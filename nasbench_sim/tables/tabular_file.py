@@ -35,6 +35,8 @@ from nasbench_sim.tables.manifest import cached_space, stamped
 from nasbench_sim.tables.table import Epochs, Key, Seed, Source, Table
 
 _MAX_LINE = 1 << 20
+_MAX_TEXT = 1 << 31  # all of NAS-Bench-101 at four budgets has 0.4 GB
+_MAX_BLANK = 1000
 _MAX_SHOWN = 30  # columns named in a message
 _NAMED_SEEDS = tuple(seed for seed in get_args(get_args(Seed)[1]) if seed != "completed")  # `tables complete` makes it
 _PART = re.compile(r"[\w.-]{1,64}", re.ASCII)  # a proxy or a device
@@ -273,9 +275,12 @@ def read_cells(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, list[ob
 
 def _csv_rows(path: Path, raw: io.BufferedIOBase, wanted: Sequence[str]) -> Iterator[tuple[int, list[object]]]:
     def lines() -> Iterator[str]:
+        total = 0
         while line := raw.readline(_MAX_LINE):  # bounded: a compressed file of one endless line must not fill memory
-            if len(line) == _MAX_LINE:
-                raise TableError(f"{path}: a line is longer than {_MAX_LINE} bytes; this is not a table")
+            total += len(line)
+            if len(line) == _MAX_LINE or total > _MAX_TEXT:
+                what = f"a line is longer than {_MAX_LINE}" if total <= _MAX_TEXT else f"it is longer than {_MAX_TEXT}"
+                raise TableError(f"{path}: {what} bytes; this is not a table")
             yield line.decode()
 
     reader = csv.reader(lines(), strict=True)
@@ -285,8 +290,12 @@ def _csv_rows(path: Path, raw: io.BufferedIOBase, wanted: Sequence[str]) -> Iter
             raise TableError(f"{path} {'is empty' if header is None else 'begins with an empty line'}; give a header")
         header[0] = header[0].removeprefix("\ufeff")  # what some spreadsheets write first
         at = [_position(path, header, column) for column in wanted]
+        blank = 0
         for cells in reader:
             if not cells:
+                blank += 1
+                if blank > _MAX_BLANK:  # 200 kB of .csv.gz can be 200 MB of them, which took a minute
+                    raise TableError(f"{path} has more than {_MAX_BLANK} empty lines; this is not a table")
                 continue
             if len(cells) != len(header):
                 raise TableError(f"{path} row {reader.line_num}: {len(cells)} cells under {len(header)} column names")

@@ -91,3 +91,16 @@ def test_the_table_of_methods_names_methods() -> None:
         assert named - made and all(hasattr(offered, name) for name in named - made)
         public = {name for name in dir(offered) if not name.startswith("_")}
         assert public <= named, f"not in the page: {sorted(public - named)}"
+
+
+def test_the_names_that_pickles_may_use_are_those_of_the_code() -> None:
+    from nasbench_sim.tables.stream_pickle import _GLOBALS
+    from nasbench_sim.tables.unpickle import FLOAT64_ARRAYS, NATS_BENCH
+
+    text = (DOCS / "bring_your_own_benchmark.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?`.*?`.*?) \| (.*?) \|$", text, re.MULTILINE)
+    named = {files: set(re.findall(r"`([\w.]+)`", names)) for files, names in rows}
+    nats = {".".join(name) for name in NATS_BENCH}
+    assert named["NATS-Bench `*.pickle.pbz2`"] == nats
+    assert named["NAS-Bench-201 `.pth`"] | nats == {".".join(name) for name in _GLOBALS}
+    assert named["`metric_vals.pkl` of `nb201`"] == {".".join(name) for name in FLOAT64_ARRAYS}

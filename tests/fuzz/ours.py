@@ -11,6 +11,8 @@ import numpy as np
 
 import nasbench_sim as nb
 from nasbench_sim.ensembles.predictions import Predictions
+from nasbench_sim.landscapes import SharedWeightsParams
+from nasbench_sim.resources import data_path
 from nasbench_sim.runs import Run, make_spec
 from nasbench_sim.runs.ablate import _read_marker
 from nasbench_sim.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -161,6 +163,15 @@ def _(data: bytes, folder: Path) -> object:
     if not isinstance(known["name"], str):
         raise AssertionError("a name that is no text was accepted")
     return known
+
+
+def _weights(folder: Path) -> list[bytes]:
+    return [data_path("shared_weights.json").read_bytes()]
+
+
+@target("weights", "parameters of the weight-sharing model (JSON)", _weights, words=(b'"params":', *_JSON))
+def _(data: bytes, folder: Path) -> object:
+    return SharedWeightsParams.load(written(folder, "a.json", data))
 
 
 _YAML = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import csv
 import gzip
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from nasbench_sim.errors import SpecError, TableError
+from nasbench_sim.tables import tabular_file
 from nasbench_sim.tables.table import Key
 from nasbench_sim.tables.tabular_file import Mapped, parse_map, parse_metric, read_tabular
 from tests.tables.helpers import SPACE, TEST, VALID
@@ -198,7 +200,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path, good: Rows) -> N
         ("a.csv", b'arch,val\n"x', "not valid CSV"),
         ("a.csv", b"arch,val\n" + b"x" * (1 << 20), "longer than"),
         ("a.csv.gz", b"no gzip", "cannot be read"),
-        ("a.csv.gz", gzip.compress(b"arch,val\n" + b"\n" * 99_999)[:-20], "cannot be read"),
+        ("a.csv.gz", gzip.compress(b"arch,val\n" + b"\n" * 900)[:-9], "cannot be read"),
         ("a.csv.gz", gzip.compress(b"\0" * (1 << 24)), "longer than"),
         ("a.parquet", b"no parquet", "not a readable Parquet file"),
     ],
@@ -209,6 +211,28 @@ def test_files_that_are_no_tables(tmp_path: Path, name: str, content: bytes, sai
     with pytest.raises(TableError, match=said) as caught:
         read_tabular(path, Mapped({"val": VALID}, "percent"), name="mine", space="nb201")
     assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_of_empty_lines_or_of_text_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 kB of compressed empty lines took a minute to find out that there are no rows."""
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"arch,val,test,params\n" + b"\n" * 50_000_000))
+    assert path.stat().st_size < 60_000
+    began = time.process_time()
+    with pytest.raises(TableError, match="more than 1000 empty lines"):
+        read_tabular(path, MAPPED, name="mine", space="nb201")
+    assert time.process_time() - began < 1
+    monkeypatch.setattr(tabular_file, "_MAX_TEXT", 10_000)
+    write(tmp_path / "b.csv", rows())
+    with pytest.raises(TableError, match="it is longer than 10000 bytes"):
+        read_tabular(tmp_path / "b.csv", MAPPED, name="mine", space="nb201")
+
+
+def test_many_strange_columns_are_told_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", [], [f"a\n{i}" for i in range(5000)])
+    with pytest.raises(TableError, match=r"Known: a 0, a 1, .* and 4970 more") as caught:
+        read_tabular(tmp_path / "a.csv", MAPPED, name="mine", space="nb201")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
 def test_folders_and_absent_files(tmp_path: Path) -> None:
