@@ -153,7 +153,7 @@ def make_grid(**fields: Any) -> GridSpec:
     except ValidationError as error:
         problems = []
         for e in error.errors():
-            where = ".".join(str(p) for p in e["loc"])
+            where = " ".join(".".join(str(p) for p in e["loc"]).split())  # a key of YAML may hold line ends
             if e["type"] == "extra_forbidden":
                 problems.append(unknown("key", where, GridSpec.model_fields))
             elif e["type"] == "missing":
