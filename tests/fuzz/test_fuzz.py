@@ -74,7 +74,7 @@ def hang(data: bytes, folder: Path) -> None:
 def busy_in_c(data: bytes, folder: Path) -> None:
     """A library that lets no signal through until it is done."""
     if data != GOOD:
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 4_000_000)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 16_000_000)
 
 
 def memory(data: bytes, folder: Path) -> None:
