@@ -86,7 +86,9 @@ class SupernetLandscape:
         module = self._module(settings.backend, 0)
         self.space: Space = module.space  # type: ignore[assignment]
         self.dtype = np.dtype(str(self.number).removeprefix("torch."))
-        self.net = FlatNetwork(cast(nn.Module, torch.compile(module)) if settings.compiled else module)
+        # on a GPU the compiled graph is also recorded as CUDA graphs: a step is thousands of small launches
+        mode = "reduce-overhead" if self.device.type == "cuda" else None
+        self.net = FlatNetwork(cast(nn.Module, torch.compile(module, mode=mode)) if settings.compiled else module)
         plain = settings.backend == "reference" and not settings.compiled
         # double backward: only the plain network is sure to have it
         self.exact = self.net if plain else FlatNetwork(self._module("reference", 0))

@@ -10,12 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from gpu_validation import second_order
+from gpu_validation.data import load_dataset
+from gpu_validation.landscape import SupernetLandscape
 from gpu_validation.slab import Slab
+from gpu_validation.supernets import make_supernet
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.landscapes import LandscapeState, Paths
 from nasbench_sim.searchers import methods
 from nasbench_sim.searchers.base import replace, rows
-from tests.gpu_validation.tiny import HORIZON, SEEDS, landscape, mixture
+from tests.gpu_validation.tiny import HORIZON, SEEDS, landscape, mixture, settings
 
 LAND = landscape()
 WIDE = landscape(precision="float64", backend="reference", curvature=1)
@@ -264,11 +267,28 @@ def test_channels_last_and_half_precision_see_the_same_loss() -> None:
 def test_a_compiled_network_is_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced as one graph by torch.compile; building the C++ that inductor makes of it takes minutes: left out."""
     compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda module: compile_(module, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", lambda module, mode: compile_(module, backend="aot_eager"))
     plain, made = landscape(backend="reference"), landscape(backend="reference", compiled=True, static=True)
     state, theta = plain.init(SEEDS[:1], HORIZON), mixture(2, 1)
     for a, b in zip(plain.loss_and_grad(state, theta), made.loss_and_grad(state, theta), strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "values", [{"compiled": True, "static": True}, {"backend": "triton"}, {"channels_last": True}], ids=str
+)
+def test_a_gpu_sees_what_the_cpu_sees(values: dict[str, Any]) -> None:
+    """Also compiled, where steps are recorded as CUDA graphs, and with the Triton kernels."""
+    made = settings(**{"backend": "reference", **values})
+    gpu = load_dataset("synthetic", device="cuda")
+    land = SupernetLandscape(made, gpu, make_supernet(made, gpu), device="cuda")
+    theta = mixture(2)
+    here, there = LAND.init(SEEDS, HORIZON), land.init(SEEDS, HORIZON)
+    for _ in range(3):
+        here, there = LAND.train_weights(here, theta, 1), land.train_weights(there, theta, 1)
+    (a, g), (b, h) = LAND.loss_and_grad(here, theta), land.loss_and_grad(there, theta)
+    assert np.allclose(a, b, rtol=1e-3) and np.linalg.norm(g - h) < 0.02 * np.linalg.norm(g)
 
 
 def test_a_batch_that_does_not_fit_names_one_that_would(monkeypatch: pytest.MonkeyPatch) -> None:
