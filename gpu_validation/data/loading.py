@@ -15,6 +15,7 @@ DATASETS: dict[str, str | None] = {
     "digits": "digits",
     "synthetic": None,
     "fashion-mnist": "idx",
+    "fashion-mini": "mini",
     "cifar10": "archives",
     "cifar100": "archives",
     "ImageNet16-120": "archives",
