@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_validation.contracts import BN_MOMENTUM
@@ -49,6 +50,27 @@ def one_shot_accuracy(
                     right, count = right + int((logits.argmax(1) == y).sum()), count + len(y)
                 out[s, m] = 100 * right / count
     return out
+
+
+def mixture_score(
+    land: SupernetLandscape, state: LandscapeState, theta: Array, split: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Loss (nats) and accuracy (percent) `[S]` of the mixture `theta[S, D, K]` on the evaluation images of `split`.
+
+    Evaluation batches normalise themselves. NaN for a search whose weights are broken.
+    """
+    out = np.full((2, len(theta)), np.nan)
+    with torch.no_grad():
+        for s in np.flatnonzero(state.extra["broken"] < 0):
+            row = land.row(state, s)
+            tensors, at = land.net.views(row.weights), (land.gates(theta[s]), land.active(theta[s]))
+            loss, right, count = 0.0, 0, 0
+            for x, y in land.evaluation(split):
+                logits, _ = land.forward(land.net, tensors, row.buffers, x, *at)
+                loss += float(F.cross_entropy(logits, y, reduction="sum"))
+                right, count = right + int((logits.argmax(1) == y).sum()), count + len(y)
+            out[:, s] = loss / count, 100 * right / count
+    return out[0], out[1]
 
 
 def recalibrated(

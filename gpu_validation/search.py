@@ -109,21 +109,34 @@ class SupernetSearch:
         """What a checkpoint of this search belongs to."""
         return {"specification": self.spec.digest, "seeds": list(self.spec.seeds), "data": self.dataset.sha256}
 
-    def run(self, folder: Path | None = None, *, resume: bool = False, on_tick: Tick | None = None) -> Run:
+    def run(
+        self,
+        folder: Path | None = None,
+        *,
+        resume: bool = False,
+        on_tick: Tick | None = None,
+        on_epoch: Callable[[Progress], None] | None = None,
+        on_resume: Callable[[int], None] | None = None,
+    ) -> Run:
         """Search to the end and return the record; `folder` holds checkpoints meanwhile and the record afterwards.
 
-        `on_tick(epochs done, epochs in all, progress)` after every epoch. Raises `RunError` for a folder of another
-        run.
+        `on_tick(epochs done, epochs in all, progress)` after every epoch. `on_epoch(progress)` comes before the epoch's
+        checkpoint is written, so that whatever it keeps is never behind; `on_resume(epochs)` says where a stopped
+        search goes on. Raises `RunError` for a folder of another run.
         """
         began, before = time.perf_counter(), 0.0
         progress = self.batch.start()
         kept = None if folder is None else folder / "checkpoints"
         if kept is not None and resume:
             progress, before = self._resumed(kept)
+            if on_resume is not None:
+                on_resume(progress.epoch)
         if on_tick is not None:
             on_tick(progress.epoch, self.batch.epochs, progress)
         while progress.epoch < self.batch.epochs:
             progress = self.batch.advance(progress)
+            if on_epoch is not None:
+                on_epoch(progress)
             seconds = before + time.perf_counter() - began
             if kept is not None and self.group.rank == 0:
                 arrays = {k: np.asarray(v) for k, v in flatten(progress).items()}
@@ -173,17 +186,21 @@ def stand_alone_proxy(settings: SupernetSettings, dataset: Dataset) -> Callable[
     """`proxy(name, archs[..., 6])`: zero-cost scores of stand-alone networks of the supernet's size on this data set.
 
     Networks are drawn with seed 42, one a class of equal cells; the mini-batch is the first of the training split.
-    Classes are scored once a search.
+    Classes are scored once a search. Raises `SpecError` when asked, for images that proxies are not made for.
     """
     from gpu_validation.proxies.saliency import Batch
     from gpu_validation.proxies.score import Cache, Setting, score
 
-    _, channels, side, _ = dataset.images["train"].shape
-    sizes = {"classes": dataset.classes, "size": side, "in_channels": channels}
-    setting = Setting(**sizes, channels=settings.channels, cells=settings.cells)
-    images, labels = batch(dataset, "train", seed=setting.seed, step=0, size=settings.batch, augment=False)
     cache: Cache = {}
-    return lambda name, archs: score(name, archs, setting, batch=Batch(images, labels), cache=cache)
+
+    def proxy(name: str, archs: Any) -> Any:
+        _, channels, side, _ = dataset.images["train"].shape
+        sizes = {"classes": dataset.classes, "size": side, "in_channels": channels}
+        setting = Setting(**sizes, channels=settings.channels, cells=settings.cells)
+        images, labels = batch(dataset, "train", seed=setting.seed, step=0, size=settings.batch, augment=False)
+        return score(name, archs, setting, batch=Batch(images, labels), cache=cache)
+
+    return proxy
 
 
 def in_order(searcher: Searcher, settings: SupernetSettings) -> Searcher:

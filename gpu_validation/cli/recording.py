@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def record(
-    method: Annotated[str, typer.Argument(help="What trains the supernet: rsps for uniform single paths, darts, ...")],
+    method: Annotated[str, typer.Argument(help="What trains the supernet: rsps for uniform single paths, darts, ...; or a plan.")],
     out: Annotated[Path, typer.Option(help="Folder for the record, the recording and the predictions.")],
     data: Data = "digits",
     data_folder: DataFolder = None,
@@ -52,8 +52,14 @@ def record(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Search, and record the one-shot accuracy of cells by epoch as a table, and predictions for `ensemble`."""
+    """Search, and record the one-shot accuracy of cells by epoch as a table, and predictions for `ensemble`.
+
+    Instead of a method: a plan of many searches, a YAML file or breadth or depth. It goes on where it was stopped.
+    """
     need_torch()
+    if is_plan(method):
+        record_plan(method, out, data_folder, device, threads, as_json)
+        return
     if resume and overwrite:
         raise SpecError("--resume continues a recording and --overwrite replaces it; give one of them")
     check_out(out, resume=resume, overwrite=overwrite)
@@ -111,3 +117,40 @@ def record(
     console().print(one_line(run))
     for what, path in files.items():
         console().print(f"{what}: {path}")
+
+
+def is_plan(what: str) -> bool:
+    """Whether the argument names a plan.
+
+    >>> is_plan("breadth"), is_plan("mine/plan.yaml"), is_plan("darts")
+    (True, True, False)
+    """
+    return what in ("breadth", "depth") or Path(what).suffix in (".yaml", ".yml")
+
+
+def record_plan(what: str, out: Path, data_folder: Path | None, device: str, threads: int, as_json: bool) -> None:
+    """Do what is left of a plan, and say what is done."""
+    from gpu_validation.plan import Job, jobs, read_plan, run_plan, trace_path
+
+    plan = read_plan(what)
+    limit_threads(threads)
+    dataset = open_data(plan.data, data_folder, device)
+    epochs = {number: job.epochs for number, job in enumerate(jobs(plan))}
+    with progress_bar(not as_json) as (tick, say):
+
+        def on_job(job: Job, number: int, count: int) -> None:
+            if not as_json:
+                say(f"{job.name} ({number + 1} of {count}, {job.epochs} epochs)")
+
+        def on_tick(number: int, done: int, total: int) -> None:
+            before = sum(n for k, n in epochs.items() if k < number)
+            tick([(before + done, sum(epochs.values()))])
+
+        traces = run_plan(plan, dataset, out, device=device, on_job=on_job, on_tick=on_tick)
+    left = [job.name for job in jobs(plan) if trace_path(out, job) not in traces]
+    if as_json:
+        print_json({"plan": plan.name, "traces": [str(path) for path in traces], "left": left})
+        return
+    console().print(f"{plan.name}: {len(traces)} of {len(epochs)} searches are recorded in {out / 'traces'}")
+    if left:
+        console().print(f"Another process is at {', '.join(left)}.")
