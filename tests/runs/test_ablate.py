@@ -159,10 +159,14 @@ def test_dask_goes_on_without_a_killed_worker(table: Path, tmp_path: Path, monke
                     pid = json.loads(path.read_text())["pid"]
                 except (OSError, ValueError):
                     continue
-                if logged(out) and not (path.with_suffix("") / "run.json").exists():  # a few are done, this one is not
+                if not logged(out):  # a few should be done
+                    continue
+                os.kill(pid, signal.SIGSTOP)  # so that it does not end between the look and the kill
+                if path.exists() and not (path.with_suffix("") / "run.json").exists():
                     os.kill(pid, signal.SIGKILL)
                     killed.append((pid, path.stem))
                     return
+                os.kill(pid, signal.SIGCONT)
             time.sleep(0.01)
 
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
