@@ -104,7 +104,7 @@ def _rough(running: Array, candidates: Array, m: int) -> Array:
         some = candidates[start : start + _TOGETHER]
         total = np.add(running, some, out=buffer[: len(some)])
         out[start : start + len(some)] = np.log(total, out=total) @ ones
-    return np.log(m) - out.astype(np.float64) / len(running)
+    return np.asarray(np.log(m) - out.astype(np.float64) / len(running))
 
 
 def _exact(running: Array, candidate: Array, m: int) -> float:
