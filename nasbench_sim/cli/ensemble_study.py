@@ -17,7 +17,7 @@ from nasbench_sim.ensembles.selection import check_selectable
 from nasbench_sim.errors import SpecError
 from nasbench_sim.files import atomic_path
 from nasbench_sim.runs import Run, search
-from nasbench_sim.runs.ensemble_study import METHODS, StudySpec, find_members, make_study, needed_runs
+from nasbench_sim.runs.ensemble_study import DEFAULT, StudySpec, find_members, make_study, needed_runs
 from nasbench_sim.tables.catalogue import best_table_name, open_table
 
 #: what is printed: metric, heading, decimals
@@ -30,7 +30,7 @@ def ensemble_study(
     sizes: Annotated[str, typer.Option(help="Members: a range (1:11 is 1..10, as 1..10) or a list (1,3,5).")] = "1..10",
     repetitions: Annotated[int, typer.Option(help="Pools of random, nes-rs and deep.")] = 1000,
     pool: Annotated[int, typer.Option(help="Trained cells a pool.")] = 400,
-    methods: Annotated[str, typer.Option(help="Methods, with commas.")] = ",".join(METHODS),
+    methods: Annotated[str, typer.Option(help="Methods, with commas; nes-bs-svgd too.")] = ",".join(DEFAULT),
     table: Annotated[str, typer.Option(help="Table that the searches run on; default: nb201-mini.")] = "nb201-mini",
     dataset: Annotated[str, typer.Option(help="Data set of the table; default: that of the predictions.")] = "",
     searches: Annotated[int, typer.Option(help="Searches (seeds) of bpnas and of the posterior.")] = 200,
@@ -131,7 +131,7 @@ def _study(spec: StudySpec, valid: Predictions, test: Predictions, runs: dict[st
         "sha256": {"valid": valid.sha256, "test": test.sha256},
         "source": valid.source,
         "searches": about,
-        "methods": ensembles.record_of(scored),
+        "methods": ensembles.record_of(scored, spec.pool),
         "differences": ensembles.differences(scored),
         "ordering": ensembles.ordering(scored),
         "published": ensembles.published_ordering(),
@@ -161,6 +161,9 @@ def _say(document: dict[str, Any], shown: Sequence[int]) -> None:
         lost = "".join(f", {found[k]} {k}" for k in ("failed", "uncovered") if found[k])
         if lost or found["note"]:
             say.print(f"{name}: {found['n']} of {found['asked']}{lost}{'; ' if found['note'] else ''}{found['note']}")
+    trained = {name: found["scores"][-1] for name, found in document["methods"].items()}
+    cost = ", ".join(f"{name} {row['networks']} (size {row['size']})" for name, row in trained.items())
+    say.print(f"Networks trained for one ensemble, at most: {cost}")
     _say_ordering(document, shown)
     for name, run in document["searches"].items():
         say.print(

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from nasbench_sim.ensembles.by_size import METRICS, BySize, score_by_size
 from nasbench_sim.ensembles.predictions import Predictions
 from nasbench_sim.reporting.published import all_rows
-from nasbench_sim.runs.ensemble_study import Members
+from nasbench_sim.runs.ensemble_study import Members, networks
 
 Array = npt.NDArray[Any]
 Z95 = 1.959964
@@ -88,8 +88,9 @@ def _only(scores: BySize, z: int) -> BySize:
 def interval(values: Array, images: Array | None) -> Interval:
     """Mean of `values[n]` over repetitions with the interval over repetitions and `images[I]` (None: without them).
 
-    >>> interval(np.array([1.0, 3.0]), None)
-    Interval(mean=2.0, low=0.040036000000000005, high=3.959964)
+    >>> found = interval(np.array([1.0, 3.0]), None)
+    >>> found.mean, round(found.low, 3), round(found.high, 3)
+    (2.0, 0.04, 3.96)
     """
     mean = float(values.mean())
     if len(values) < 2:
@@ -165,14 +166,14 @@ def published_ordering() -> list[dict[str, Any]]:
     return out
 
 
-def record_of(scored: Mapping[str, Scored]) -> dict[str, Any]:
+def record_of(scored: Mapping[str, Scored], pool: int) -> dict[str, Any]:
     """Plain data: by method n, what was left out, and by size the mean, its interval and the spread of each score."""
     out: dict[str, Any] = {}
     for name, each in scored.items():
         found = each.members
         rows = []
         for size in each.scores:
-            row: dict[str, Any] = {"size": size}
+            row: dict[str, Any] = {"size": size, "networks": networks(name, size, pool)}
             for metric in METRICS:
                 values = each.values(metric, size)
                 low, high = np.percentile(values, [2.5, 97.5])

@@ -1,16 +1,16 @@
 """Ensembles of five kinds, many times each: who the members are. Selection sees validation predictions only.
 
-| method | a repetition is | members of an ensemble of k |
-|---|---|---|
-| `random` | a pool of `pool` models drawn without replacement | the first k drawn |
-| `nes-rs` | the same pool | ForwardSelect by validation NLL (Zaidi et al., NeurIPS 2021) |
-| `deep` | the same pool | k seeds of one cell: of those trained most often the one with the lowest validation NLL |
-| `nes-bs` | one search and one draw | best of 10 draws from its final distribution (Shu et al., UAI 2022) |
-| `nes-bs-svgd` | one search and one draw | the same with SVGD-RD particles |
-| `bpnas` | one search | its first k restarts, as they come (slides, ICML 2024 workshop) |
+| method | a repetition is | members of an ensemble of k | networks trained |
+|---|---|---|---|
+| `random` | a pool of `pool` cells drawn without replacement | the first k drawn | k |
+| `nes-rs` | the same pool | ForwardSelect by validation NLL (Zaidi et al., NeurIPS 2021) | pool |
+| `deep` | the same pool | k seeds of the cell with the lowest NLL of those trained most often | pool + k - 1 |
+| `nes-bs` | a search and a draw | best of 10 draws from its final distribution (Shu et al., UAI 2022) | <= 10 k |
+| `nes-bs-svgd` | a search and a draw | the same with SVGD-RD particles | <= 10 k |
+| `bpnas` | a search | its first k restarts, as they come (slides, ICML 2024 workshop) | <= k |
 
-The searches run on a table's landscape (they are simulated) and end in cells; the cells' networks are real ones, those
-of the prediction file, and so are their scores.
+The methods are as their papers have them and cost unlike numbers of networks. The searches run on a table's landscape
+(they are simulated) and end in cells; the cells' networks are those of the prediction file, and so are their scores.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from nasbench_sim.runs.record import Run
 IntArray = npt.NDArray[np.int64]
 MethodName = Literal["random", "nes-rs", "deep", "nes-bs", "nes-bs-svgd", "bpnas"]
 METHODS: tuple[str, ...] = get_args(MethodName)
+DEFAULT = tuple(name for name in METHODS if name != "nes-bs-svgd")  # SVGD takes ten times as long as all others
+ROUNDS = 10  # draws of nes-bs, of which the best is kept
 SEARCHED: Mapping[str, str] = {"nes-bs": "posterior", "nes-bs-svgd": "posterior", "bpnas": "bpnas"}
 MOST_SIZE = 100
 
@@ -45,7 +47,7 @@ class StudySpec(BaseModel):
     sizes: tuple[int, ...] = tuple(range(1, 11))
     repetitions: int = Field(default=1000, ge=1, le=100_000)
     pool: int = Field(default=400, ge=1)
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = DEFAULT
 
     @field_validator("sizes")
     @classmethod
@@ -218,6 +220,17 @@ def _mass(archs: IntArray, theta: npt.NDArray[np.float64]) -> float:
     for d in range(1, archs.shape[1]):
         out *= theta[d, archs[:, d]]
     return float(out.sum())
+
+
+def networks(method: str, size: int, pool: int) -> int:
+    """Networks trained (at most) for one ensemble of `size`; see the table of the module.
+
+    >>> networks("nes-rs", 5, 400), networks("nes-bs", 5, 400), networks("bpnas", 5, 400)
+    (400, 50, 5)
+    """
+    if method in ("nes-bs", "nes-bs-svgd"):
+        return ROUNDS * size
+    return {"nes-rs": pool, "deep": pool + size - 1}.get(method, size)
 
 
 def needed_runs(methods: Sequence[str]) -> list[str]:

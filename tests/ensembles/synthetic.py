@@ -1,4 +1,4 @@
-"""Predictions of many cells with the structure of real ones: hard images, better and worse cells, alike cells err alike.
+"""Predictions of many cells with the structure of real ones: hard images, better and worse cells that err alike.
 
 A network's logit of class c on image i: the image's own difficulty and confusion (shared by all networks), a part that
 cells share option by option (so that alike cells make alike errors), and noise of the network itself.
