@@ -12,12 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nasbench_sim.reporting.ensembles import Scored, difference
-from nasbench_sim.reporting.style import COLOURS, DASHES, LEGEND_ROW, MARKERS, PANEL_HEIGHT, PANEL_WIDTH, Look, style
-from nasbench_sim.runs.ensemble_study import METHODS
+from nasbench_sim.reporting.style import LEGEND_ROW, PANEL_HEIGHT, PANEL_WIDTH, Look, look, style
 
 PANELS = (("accuracy", "test accuracy (%)"), ("nll", "test NLL (nats)"), ("ece", "test ECE (fraction)"))
 REFERENCE = "nes-rs"  # what differences are taken from; where it is not there, the first method
-_LOOKS = {name: Look(COLOURS[i], DASHES[i % len(DASHES)], MARKERS[i]) for i, name in enumerate(METHODS)}
+_ORDER = ("deep", "nes-rs", "bpnas", "nes-bs", "random", "nes-bs-svgd")  # bpnas and random as in every other figure
+_LOOKS = {name: look(i) for i, name in enumerate(_ORDER)}
 
 
 def plot_ensembles(scored: Mapping[str, Scored], title: str) -> Figure:

@@ -137,5 +137,15 @@ def test_the_figure_shows_the_numbers() -> None:
     lines = {len(line.get_xdata()) for line in nll.lines}
     assert lines == {3} and nll.lines[1].get_ydata()[2] == pytest.approx(FOUND["nes-rs"].values("nll", 3).mean())
     assert apart.get_ylabel() == "accuracy minus nes-rs (points)"
-    middle = [line for line in apart.lines if len(line.get_xdata()) == 3][0].get_ydata()
+    middle = next(line for line in apart.lines if len(line.get_xdata()) == 3).get_ydata()
     assert middle[0] == pytest.approx(difference(FOUND["random"], FOUND["nes-rs"], "accuracy", 1).mean)
+
+
+def test_every_method_has_a_look_and_that_of_other_figures() -> None:
+    from nasbench_sim.reporting.ensembles_figure import _LOOKS
+    from nasbench_sim.reporting.style import looks
+    from nasbench_sim.runs.ensemble_study import METHODS
+
+    assert set(_LOOKS) == set(METHODS) and len(set(_LOOKS.values())) == len(METHODS)
+    for name in ("bpnas", "random"):
+        assert _LOOKS[name] == looks([(name, name)])[name]
