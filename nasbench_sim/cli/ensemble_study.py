@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table as Grid
 
-from nasbench_sim.cli.console import Json, Workers, console, print_json, seed_list
+from nasbench_sim.cli.console import Json, Workers, console, print_json, seed_list, settings
 from nasbench_sim.ensembles import Predictions, check_partner
 from nasbench_sim.ensembles.selection import check_selectable
 from nasbench_sim.errors import SpecError
@@ -38,6 +38,9 @@ def ensemble_study(
     epochs: Annotated[int, typer.Option(help="Epochs of the searches.")] = 50,
     steps_per_epoch: Annotated[int, typer.Option(help="Steps an epoch of the searches.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate of alpha in the searches.")] = 0.003,
+    landscape_set: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the shared landscape, name=value; repeatable.")
+    ] = None,
     bpnas_run: Annotated[Path | None, typer.Option(help="A finished bpnas run to take instead of searching.")] = None,
     posterior_run: Annotated[Path | None, typer.Option(help="A finished run with final distributions.")] = None,
     show: Annotated[str, typer.Option(help="Sizes that are printed.")] = "1,3,5,10",
@@ -61,11 +64,15 @@ def ensemble_study(
     given = {"bpnas": bpnas_run, "posterior": posterior_run}
     started = time.perf_counter()
     runs: dict[str, Run] = {}
+    how = {
+        "epochs": epochs, "steps_per_epoch": steps_per_epoch, "workers": workers,
+        "landscape_params": settings(landscape_set or [], "--landscape-set"),
+    }  # fmt: skip
     for name in needed_runs(spec.methods):
         path = given[name]
         runs[name] = Run.load(path) if path is not None else _search(
             name if name == "bpnas" else posterior, table, dataset or valid.dataset, searches,
-            {"epochs": epochs, "steps_per_epoch": steps_per_epoch, "workers": workers}, lr,
+            how, lr,
             max(spec.sizes) if name == "bpnas" else 0, None if out is None else out / name,
         )  # fmt: skip
     searched = time.perf_counter()
@@ -116,10 +123,12 @@ def _study(spec: StudySpec, valid: Predictions, test: Predictions, runs: dict[st
     scored = ensembles.score_members(find_members(spec, valid, runs), test)
     about = {
         name: {"method": run.spec.method, "params": dict(run.spec.params), "table": run.table["name"],
-               "dataset": run.spec.dataset, "landscape": run.spec.landscape, "epochs": run.spec.epochs,
+               "dataset": run.spec.dataset, "landscape": run.spec.landscape,
+               "landscape_params": dict(run.spec.landscape_params), "epochs": run.spec.epochs,
                "steps_per_epoch": run.spec.steps_per_epoch, "searches": len(run.seeds)}
         for name, run in runs.items()
     }  # fmt: skip
+    single = ensembles.single_networks(valid, test)
     document = {
         "format": "nasbench-sim ensemble study",
         "schema": 1,
@@ -131,7 +140,8 @@ def _study(spec: StudySpec, valid: Predictions, test: Predictions, runs: dict[st
         "sha256": {"valid": valid.sha256, "test": test.sha256},
         "source": valid.source,
         "searches": about,
-        "methods": ensembles.record_of(scored, spec.pool),
+        "single_networks": single,
+        "methods": ensembles.record_of(scored, spec.pool, single),
         "differences": ensembles.differences(scored),
         "ordering": ensembles.ordering(scored),
         "published": ensembles.published_ordering(),
@@ -161,8 +171,14 @@ def _say(document: dict[str, Any], shown: Sequence[int]) -> None:
         lost = "".join(f", {found[k]} {k}" for k in ("failed", "uncovered") if found[k])
         if lost or found["note"]:
             say.print(f"{name}: {found['n']} of {found['asked']}{lost}{'; ' if found['note'] else ''}{found['note']}")
-    trained = {name: found["scores"][-1] for name, found in document["methods"].items()}
-    cost = ", ".join(f"{name} {row['networks']} (size {row['size']})" for name, row in trained.items())
+    single = document["single_networks"]
+    last = {name: found["scores"][-1] for name, found in document["methods"].items()}
+    above = ", ".join(f"{name} {100 * row['above_single']:.0f} % (size {row['size']})" for name, row in last.items())
+    say.print(
+        f"Best single network, test accuracy: {single['chosen']:.2f} % by validation NLL, {single['hindsight']:.2f} % "
+        f"in hindsight; ensembles above the latter: {above}"
+    )
+    cost = ", ".join(f"{name} {row['networks']} (size {row['size']})" for name, row in last.items())
     say.print(f"Networks trained for one ensemble, at most: {cost}")
     _say_ordering(document, shown)
     for name, run in document["searches"].items():

@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.ensembles.by_size import METRICS, BySize, score_by_size
+from nasbench_sim.ensembles.greedy import truth_table
+from nasbench_sim.ensembles.metrics import accuracy
 from nasbench_sim.ensembles.predictions import Predictions
 from nasbench_sim.reporting.published import all_rows
 from nasbench_sim.runs.ensemble_study import Members, networks
@@ -166,14 +168,31 @@ def published_ordering() -> list[dict[str, Any]]:
     return out
 
 
-def record_of(scored: Mapping[str, Scored], pool: int) -> dict[str, Any]:
-    """Plain data: by method n, what was left out, and by size the mean, its interval and the spread of each score."""
+def single_networks(valid: Predictions, test: Predictions) -> dict[str, float]:
+    """Test accuracy in percent of the one network with the lowest validation NLL, and of the best one in hindsight.
+
+    >>> one = Predictions([[[0.9, 0.1]], [[0.4, 0.6]]], [0], [5, 6], "nb201", "toy", "valid", [-1, -1], "toy")
+    >>> other = Predictions([[[0.3, 0.7]], [[0.6, 0.4]]], [0], [5, 6], "nb201", "toy", "test", [-1, -1], "toy")
+    >>> single_networks(one, other)
+    {'chosen': 0.0, 'hindsight': 100.0}
+    """
+    each = [accuracy(p, test.labels) for p in test.probabilities]
+    chosen = int(truth_table(valid.probabilities, valid.labels).alone.argmin())
+    return {"chosen": each[chosen], "hindsight": max(each)}
+
+
+def record_of(scored: Mapping[str, Scored], pool: int, single: Mapping[str, float]) -> dict[str, Any]:
+    """Plain data: by method n, what was left out, and by size the mean, its interval and the spread of each score.
+
+    `above_single`: share of the ensembles above the best network in hindsight, in test accuracy.
+    """
     out: dict[str, Any] = {}
     for name, each in scored.items():
         found = each.members
         rows = []
         for size in each.scores:
             row: dict[str, Any] = {"size": size, "networks": networks(name, size, pool)}
+            row["above_single"] = float((each.values("accuracy", size) > single["hindsight"]).mean())
             for metric in METRICS:
                 values = each.values(metric, size)
                 low, high = np.percentile(values, [2.5, 97.5])

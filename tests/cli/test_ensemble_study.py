@@ -43,11 +43,12 @@ def refused(*args: object, said: str) -> str:
 def test_record_figure_and_print(folder: Path) -> None:
     out = helpers.good("ensemble-study", "v.h5", "--test", "t.h5", *SMALL, "--show", "1,3", "--out", "study")
     assert "Test accuracy (%)" in out and "nes-rs - random" in out and "size 1" in out
-    assert "size 2" not in out.partition("Networks trained")[0]
+    assert "size 2" not in out.partition("Accuracy difference")[0]
     assert "Published, cifar100: bpnas - nes-bs +2.47, bpnas - nes-rs +3.05 points" in out
     assert "Ordering bpnas > nes-bs, nes-rs with 3 members:" in out
     assert "4 of bpnas on nb201-analog, landscape shared, 2 x 10 steps: simulated; networks and scores are real." in out
     assert "Networks trained for one ensemble, at most: random 3 (size 3), nes-rs 60 (size 3), deep 61 (size 2)" in out
+    assert "Best single network, test accuracy: " in out and "ensembles above the latter: random" in out
     assert "Source of the predictions: made for a test" in out
     document = json.loads((folder / "study" / "study.json").read_text())
     assert (folder / "study" / "ensembles.svg").read_text().startswith("<?xml")
@@ -87,6 +88,8 @@ def test_methods_without_searches_need_no_table() -> None:
         (("--table", "none"), "unknown table 'none'"),
         (("--table", "nb201-analog", "--dataset", "cifar11"), "cifar11"),
         (("--table", "nb201-analog", "--posterior", "parsek"), "unknown method 'parsek'"),
+        (("--table", "nb201-analog", "--landscape-set", "x"), "write --landscape-set name=value"),
+        (("--table", "nb201-analog", "--landscape-set", "nois=1"), "nois"),
         (("--posterior-run", "none"), "none holds no finished run"),
     ],
 )

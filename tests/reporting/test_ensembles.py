@@ -17,6 +17,7 @@ from nasbench_sim.reporting.ensembles import (
     published_ordering,
     record_of,
     score_members,
+    single_networks,
     verdict,
 )
 from nasbench_sim.reporting.ensembles_figure import plot_ensembles
@@ -90,7 +91,7 @@ def test_scores_by_size_are_those_of_metrics() -> None:
         for size in (1, 3):
             rows = each.members.sets[size]
             assert [score(TEST.probabilities[r], TEST.labels).ece for r in rows] == each.values("ece", size).tolist()
-        assert each.images("ece", 1) is None and record_of(FOUND, 20)[name]["n"] == 30
+        assert each.images("ece", 1) is None and record_of(FOUND, 20, {"hindsight": 50.0})[name]["n"] == 30
 
 
 def test_difference_of_sizes_both_have_and_one_repetition_has_no_interval() -> None:
@@ -149,3 +150,12 @@ def test_every_method_has_a_look_and_that_of_other_figures() -> None:
     assert set(_LOOKS) == set(METHODS) and len(set(_LOOKS.values())) == len(METHODS)
     for name in ("bpnas", "random"):
         assert _LOOKS[name] == looks([(name, name)])[name]
+
+
+def test_single_networks_and_the_share_above_the_best() -> None:
+    single = single_networks(VALID, TEST)
+    each = [score(p[None], TEST.labels).accuracy for p in TEST.probabilities]
+    best = min(range(len(VALID)), key=lambda n: score(VALID.probabilities[n][None], VALID.labels).nll)
+    assert single == {"chosen": each[best], "hindsight": max(each)}
+    rows = record_of(FOUND, 20, {"hindsight": 70.0})["nes-rs"]["scores"]
+    assert rows[1]["above_single"] == (FOUND["nes-rs"].values("accuracy", 2) > 70.0).mean()
