@@ -184,7 +184,7 @@ def _say(document: dict[str, Any], shown: Sequence[int]) -> None:
     for name, run in document["searches"].items():
         say.print(
             f"Searches ({name}): {run['searches']} of {run['method']} on {run['table']}, landscape {run['landscape']}, "
-            f"{run['epochs']} x {run['steps_per_epoch']} steps: simulated; networks and scores are real."
+            f"{run['epochs']} x {run['steps_per_epoch']} steps: simulated; scores are those of the files."
         )
     spent = document["seconds"]
     say.print(f"Searches {spent['searches']:.1f} s, ensembles {spent['ensembles']:.1f} s.")

@@ -8,8 +8,8 @@ its pool once (400: 3.2 MB, which stays in cache over the steps). The logarithm 
 
 so that one matrix-vector product in float32 bounds what every candidate can reach. With a = r + the mean of the few
 that looked best a step ago, most candidates are ruled out (of 400 made-up networks all but 2.3 on average). The rest
-are scored in float32, and those within `MARGIN` of the best anew in float64, each alone. The choice is therefore that of
-float64 arithmetic and does not depend on what else is in the batch.
+are scored in float32, and those within `MARGIN` of the best anew in float64, each alone. The choice is therefore that
+of float64 arithmetic and does not depend on what else is in the batch.
 """
 
 from __future__ import annotations

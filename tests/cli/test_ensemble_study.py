@@ -46,7 +46,9 @@ def test_record_figure_and_print(folder: Path) -> None:
     assert "size 2" not in out.partition("Accuracy difference")[0]
     assert "Published, cifar100: bpnas - nes-bs +2.47, bpnas - nes-rs +3.05 points" in out
     assert "Ordering bpnas > nes-bs, nes-rs with 3 members:" in out
-    assert "4 of bpnas on nb201-analog, landscape shared, 2 x 10 steps: simulated; networks and scores are real." in out
+    assert (
+        "4 of bpnas on nb201-analog, landscape shared, 2 x 10 steps: simulated; scores are those of the files." in out
+    )
     assert "Networks trained for one ensemble, at most: random 3 (size 3), nes-rs 60 (size 3), deep 61 (size 2)" in out
     assert "Best single network, test accuracy: " in out and "ensembles above the latter: random" in out
     assert "Source of the predictions: made for a test" in out
