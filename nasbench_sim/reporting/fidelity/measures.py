@@ -49,7 +49,7 @@ def recorded(recording: Recording, table: Table, dataset: str) -> Searches:
 
     values = accuracies(table, dataset)
     final = values[table.space.index(recording.archs[:, -1])].astype(np.float64)
-    tau = np.empty((0, 0))
+    tau: Array = np.empty((0, 0))
     if recording.one_shot.size:
         truth = values[recording.cells].astype(np.float64)
         there = ~np.isnan(truth)

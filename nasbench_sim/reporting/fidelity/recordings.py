@@ -82,7 +82,7 @@ def load_scenes(folder: Path) -> tuple[list[Scene], list[str]]:
     if not groups:
         raise RunError(f"{folder} holds no finished recording of a search; `gpu-validation record` makes them")
     per_plan = [plan for plan, _ in groups]
-    scenes = []
+    scenes: list[Scene] = []
     for (plan, _), traces in groups.items():
         about = traces[0][1].about
         channels = about.get("setting", {}).get("channels")
@@ -175,6 +175,8 @@ def table_of(scene: Scene, asked: str | None, opened: dict[str, Table]) -> tuple
     if scene.dataset in table.datasets():
         return table, scene.dataset, ""
     here = dataset if dataset in table.datasets() else table.search_key.dataset
-    return table, here, (
-        f"cells are looked up in {table.name} on {here}: networks of another size and training than this supernet's"
+    return (
+        table,
+        here,
+        (f"cells are looked up in {table.name} on {here}: networks of another size and training than this supernet's"),
     )

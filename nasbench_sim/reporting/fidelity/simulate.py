@@ -49,7 +49,7 @@ class Job(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A run, `theta_skip` `[S, E]` (mean probability of skip connections) and `tau` `[SEEN, L]` of its cells (may be empty)."""
+    """A run, `theta_skip` `[S, E]` (mean probability of skips), `tau` `[SEEN, L]` of its cells (may be empty)."""
 
     run: Run
     theta_skip: Array

@@ -136,7 +136,7 @@ def _collapse(run: Run, label: str, table: Table) -> dict[str, Any]:
         "method": run.spec.method,
         "dataset": run.spec.dataset,
         "n": len(good),
-        "share": number(np.mean([e is not None for e in epochs])) if epochs else None,
+        "share": number(sum(e is not None for e in epochs) / len(epochs)) if epochs else None,
         "skip_ratio": number(run.history["skip_ratio"][~run.failed, -1].mean()) if epochs else None,
     }
 

@@ -25,7 +25,7 @@ def aims(document: Doc) -> list[dict[str, Any]]:
         value = scene["pooled"][side]["skip_rmse"]
         out.append(
             {
-                "name": f"{scene['name']}: skip ratio over epochs, RMSE at most {SKIP_AIM} (root mean square over methods)",
+                "name": f"{scene['name']}: skip ratio over epochs, RMSE at most {SKIP_AIM} (over methods)",
                 "value": value,
                 "met": None if value is None else value <= SKIP_AIM,
                 "why": f"{words}; {_count(scene, side, 'skip_rmse', SKIP_AIM)}",
@@ -84,13 +84,13 @@ def _collapse_aim(transfer: Doc, method: str) -> dict[str, Any]:
 
 
 def verdict(document: Doc) -> list[dict[str, str]]:
-    """Sentences with `kind` may, may not or unknown, in the order in which a user should read them."""
-    out: list[tuple[str, str]] = []
+    """Sentences with `where`, and `kind` may, may not or unknown, in the order in which a user should read them."""
+    out: list[tuple[str, str, str]] = []
     for scene in document["scenes"]:
-        where = f"At the scale of {scene['name']} ({scene['what']})"
-        out += [(kind, f"{where}: {text}") for kind, text in _of_scene(scene)]
-    out += _of_transfer(document["transfer"])
-    return [{"kind": kind, "text": text} for kind, text in out]
+        where = f"At the scale of {scene['name']}: {scene['what']}"
+        out += [(where, *said) for said in _of_scene(scene)]
+    out += [("On published searches", *said) for said in _of_transfer(document["transfer"])]
+    return [{"where": where, "kind": kind, "text": f"{text[0].upper()}{text[1:]}"} for where, kind, text in out]
 
 
 def _of_scene(scene: Doc) -> list[tuple[str, str]]:
@@ -157,8 +157,8 @@ def _say_cells(scene: Doc, side: str) -> tuple[str, str]:
     limit = f"two supernets agree in {sum(own) / len(own):.0%}" if own else "how far two supernets agree is not known"
     above = sum(row["agreement"]["low"] > row["chance"] for row in rows)
     figure = (
-        f"a simulated and a recorded search agree in {mean:.0%} of the operations, by chance they would in {chance:.0%}, "
-        f"{limit}; above chance for {above} of {len(rows)} methods"
+        f"a simulated and a recorded search agree in {mean:.0%} of the operations, "
+        f"by chance they would in {chance:.0%}, {limit}; above chance for {above} of {len(rows)} methods"
     )
     if above == len(rows):
         return MAY, f"which operation an edge ends with is predicted better than by chance: {figure}."
@@ -187,17 +187,27 @@ def _say_plain(scene: Doc, side: str) -> tuple[str, str]:
         return MAY, f"the modelled weight sharing is nearer to supernets than the plain table: {figure}."
     if worse:
         return NOT, f"the modelled weight sharing is no nearer to supernets than the plain table: {figure}."
-    return NOT, f"the modelled weight sharing is not nearer to supernets than the plain table in both respects: {figure}."
+    return (
+        NOT,
+        f"the modelled weight sharing is not nearer to supernets than the plain table in both respects: {figure}.",
+    )
 
 
 def _say_collapse(scene: Doc, side: str) -> tuple[str, str]:
     rows = [row for row in scene["methods"] if side in row["sides"] and row["sides"][side]["n"]]
     rows = [row for row in rows if row["sides"]["supernet"]["n"]]
     shares = [(row["label"], *(row["sides"][s]["collapse"]["share"] for s in (side, "supernet"))) for row in rows]
-    wrong = [f"{label} ({ours:.0%}, supernets {theirs:.0%})" for label, ours, theirs in shares if (ours > 0.5) != (theirs > 0.5)]
+    wrong = [
+        f"{label} ({ours:.0%}, supernets {theirs:.0%})"
+        for label, ours, theirs in shares
+        if (ours > 0.5) != (theirs > 0.5)
+    ]
     if not wrong:
         return MAY, f"whether most searches of a method collapse is told right for all {len(shares)} methods."
-    return NOT, f"whether a method collapses is told wrong for {len(wrong)} of {len(shares)} methods: {', '.join(wrong)}."
+    return (
+        NOT,
+        f"whether a method collapses is told wrong for {len(wrong)} of {len(shares)} methods: {', '.join(wrong)}.",
+    )
 
 
 def _of_transfer(transfer: Doc) -> list[tuple[str, str]]:
