@@ -14,6 +14,7 @@ from nasbench_sim.cli.console import Json, Workers, console, print_json, progres
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.resources import data_path
 from nasbench_sim.runs.search import cores
+from nasbench_sim.tables.catalogue import list_tables, open_table
 
 
 def fidelity(
@@ -32,6 +33,9 @@ def fidelity(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Simulated searches a method.")] = 64,
     transfer_seeds: Annotated[int, typer.Option(help="Simulated searches a method of the transfer test.")] = 32,
+    transfer: Annotated[
+        bool, typer.Option("--transfer/--no-transfer", help="The transfer test, where table nb201 is present.")
+    ] = True,
     full: Annotated[
         bool, typer.Option("--full", help="Transfer test on every data set, at published lengths (minutes to hours).")
     ] = False,
@@ -44,6 +48,7 @@ def fidelity(
     """
     from nasbench_sim.reporting.fidelity import fidelity as compare_all  # matplotlib: --help does not need it
     from nasbench_sim.reporting.fidelity import write_fidelity
+    from nasbench_sim.reporting.fidelity.transfer import GET, TABLE
 
     began = time.perf_counter()
     if workers is not None and workers < 1:
@@ -54,6 +59,8 @@ def fidelity(
         document = compare_all(
             traces or data_path("traces"),
             params=params,
+            transfer=open_table(TABLE) if transfer and _present(TABLE) else None,
+            why_not=GET if transfer else "--no-transfer was given",
             table=table,
             seeds=seeds,
             transfer_seeds=transfer_seeds,
@@ -67,6 +74,10 @@ def fidelity(
         print_json({**document, "page": str(page), "json": str(data), "seconds": round(seconds, 1)})
     else:
         _say(document, page, seconds)
+
+
+def _present(name: str) -> bool:
+    return any(listed.name == name for listed in list_tables())
 
 
 @contextmanager

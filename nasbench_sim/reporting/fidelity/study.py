@@ -24,7 +24,6 @@ from nasbench_sim.reporting.published import published_rows
 from nasbench_sim.reporting.series import clean
 from nasbench_sim.runs.search import check_possible
 from nasbench_sim.runs.spec import RunSpec, make_spec
-from nasbench_sim.tables.catalogue import list_tables, open_table
 from nasbench_sim.tables.table import Table
 
 FORMAT, SCHEMA = "nasbench-sim-fidelity", 1
@@ -40,18 +39,19 @@ def fidelity(
     table: str | None = None,
     seeds: int = 64,
     transfer: Table | None = None,
+    why_not: str = GET,
     transfer_seeds: int = 32,
     transfer_steps: tuple[int, int] | None = None,
     full: bool = False,
     workers: int = 1,
-    on_tick: PLAIN_SEEDS = 32  # searches on the plain table end alike: their sd is tenths of a point
-Tick = lambda done, total: None,
+    on_tick: Tick = lambda done, total: None,
 ) -> dict[str, Any]:
     """Simulate what was recorded, compare, and run the transfer test; one JSON document.
 
     `table`: where derived cells are looked up, default the table of each recording's own setting. `transfer`: the
-    table of the transfer test, default `nb201` where it is present; `transfer_steps`: (epochs, steps an epoch) other
-    than published. Raises `RunError`, `SpecError`, `TableError`, one line each, for what is missing or damaged.
+    table of the transfer test, None: none is done, and the document says `why_not`; `transfer_steps`: (epochs, steps
+    an epoch) other than published. Raises `RunError`, `SpecError`, `TableError`, one line each, for what is missing
+    or damaged.
     """
     if seeds < 2 or transfer_seeds < 2:
         raise SpecError(f"a distribution needs at least 2 seeds, got {min(seeds, transfer_seeds)}")
@@ -66,8 +66,6 @@ Tick = lambda done, total: None,
             left_out.append(f"{scene.name}: {error}")
     if not places:
         raise TableError("; ".join(dict.fromkeys(note.partition(": ")[2] for note in left_out[-len(scenes) :])))
-    if transfer is None and any(listed.name == TABLE for listed in list_tables()):
-        transfer = opened.get(TABLE) or open_table(TABLE)
     jobs, impossible = _jobs(places, fitted, seeds)
     if transfer is not None:
         opened[transfer.name] = transfer
@@ -75,7 +73,7 @@ Tick = lambda done, total: None,
         jobs += transfer_jobs(
             transfer, fitted.params.model_dump(), seeds=transfer_seeds, full=full, epochs=epochs, steps_per_epoch=steps
         )
-    tables = {**opened, **{where.name: where for _, where, _, _ in places}}
+    tables = {**{table.name: table for table in opened.values()}, **opened}
     found = simulate(jobs, tables, workers=workers, on_tick=on_tick)
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -85,7 +83,7 @@ Tick = lambda done, total: None,
         "plain_seeds": min(seeds, PLAIN_SEEDS),
         "left_out": left_out,
         "scenes": [_scene(place, found, impossible) for place in places],
-        "transfer": {"left_out": GET},
+        "transfer": {"left_out": why_not},
     }
     if transfer is not None:
         runs = {(key[1], key[2]): one.run for key, one in found.items() if key[0] == "transfer"}

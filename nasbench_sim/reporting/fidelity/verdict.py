@@ -13,6 +13,7 @@ from nasbench_sim.reporting.fidelity.transfer import COLLAPSES
 Doc = Mapping[str, Any]
 RANKING_AIM, SKIP_AIM = 0.9, 0.1
 NAMES = {"darts": "DARTS", "balenas": "BaLeNAS", "drnas": "DrNAS", "gdas": "GDAS"}
+NEAR = 2.0  # points: recordings that cannot show a larger distance of distributions prove nothing
 MAY, NOT, UNKNOWN = "may", "may not", "unknown"
 
 
@@ -110,6 +111,8 @@ def _say_ranking(scene: Doc, side: str) -> tuple[str, str]:
         return UNKNOWN, "whether simulated runs order methods as supernets do is not tested (fewer than 3 methods)."
     figure = f"Kendall tau {found['value']:.2f} {_interval(found)} over {found['n']} methods"
     ideal = f"a perfect simulator reaches {found['perfect']:.2f} or more" if found["perfect"] is not None else ""
+    if found["value"] >= RANKING_AIM and not found["low"] > 0:
+        return UNKNOWN, f"recorded methods lie too near each other to test their order: {figure}."
     if found["value"] >= RANKING_AIM:
         return MAY, f"the order of methods by mean accuracy may be read off simulated runs: {figure}."
     return NOT, f"the order of methods may not be read off simulated runs: {figure}, aim {RANKING_AIM}; {ideal}."
@@ -131,6 +134,12 @@ def _say_accuracy(scene: Doc, side: str) -> tuple[str, str]:
         f"the distributions are {pooled:.2f} points apart (root mean square of Wasserstein distances; worst "
         f"{worst}, {most['value']:.2f}); {len(within)} of {len(rows)} methods are as near as so few recordings can show"
     )
+    blind = max(found["perfect"] for _, found in rows)
+    if len(within) == len(rows) and blind > NEAR:
+        return (
+            UNKNOWN,
+            f"no difference in final accuracy is shown, and none below {blind:.1f} points could be: {figure}.",
+        )
     if len(within) == len(rows):
         return MAY, f"the accuracy of the final cell may be read off simulated runs: {figure}."
     which = f" (except {', '.join(within)})" if within else ""
