@@ -25,7 +25,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     save(tmp_path / "traces" / "breadth", simulated_trace("darts", np.arange(2), params={"lr": 0.1}))
     write_table(TABLE, tmp_path / "table.h5")
     good = SharedWeightsParams.load().model_dump()
-    fit = {"what": "made up", "params": good, "held_out": {"method": {"darts": {"params": good}}}}
+    fit = {"what": "made up", "params": good, "runs": [{"method": "darts"}], "params_without": {"darts": good}}
     (tmp_path / "fit.json").write_text(json.dumps(fit))
     monkeypatch.setattr(command, "data_path", lambda *parts: tmp_path.joinpath(*parts))  # the shipped recordings
     block = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]

@@ -1,9 +1,9 @@
 """Parameters of the weight-sharing model from a file of a fit, also those fitted without the method to be predicted.
 
-    {"what": "...", "params": {...}, "held_out": {"method": {"darts": {"params": {...}}, ...}}}
+    {"what": "...", "runs": [{"method": "darts", ...}, ...], "params": {...}, "params_without": {"darts": {...}, ...}}
 
-`held_out.method.NAME.params` were fitted to the recordings of all methods but NAME. A file without them is fine: then
-the page says that no number of it is held out.
+`runs` says what `params` were fitted to, `params_without.NAME` were fitted to the recordings of all methods but NAME.
+Both may be missing: then the page says that it is not known, and that no number of it is held out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Fitted(NamedTuple):
     name: str
     sha256: str
     what: str
+    fitted_on: tuple[str, ...]
     params: SharedWeightsParams
     held_out: Mapping[str, SharedWeightsParams]
 
@@ -35,6 +36,7 @@ class Fitted(NamedTuple):
             "file": self.name,
             "sha256": self.sha256,
             "what": self.what,
+            "fitted_on": list(self.fitted_on),
             "params": self.params.model_dump(),
             "held_out": sorted(self.held_out),
         }
@@ -50,16 +52,11 @@ def load_parameters(path: Path | None = None) -> Fitted:
     params = SharedWeightsParams.load(path)
     text = read_text(path, MAX_JSON)
     values: dict[str, Any] = json.loads(text)
-    held_out = values.get("held_out", {})
-    by_method = held_out.get("method", {}) if isinstance(held_out, dict) else {}
     try:
-        found = {
-            str(name): SharedWeightsParams(**entry["params"])
-            for name, entry in by_method.items()
-            if isinstance(entry, dict) and "params" in entry
-        }
-    except (AttributeError, TypeError, ValueError) as error:
+        found = {str(name): SharedWeightsParams(**one) for name, one in values.get("params_without", {}).items()}
+        runs = tuple(sorted({str(run["method"]) for run in values.get("runs", [])}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise SpecError(f"{path}: held_out.method holds impossible parameters ({reason})") from error
+        raise SpecError(f"{path}: runs or params_without are not those of a fit ({reason})") from error
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    return Fitted(path.name, sha256, " ".join(str(values.get("what", "")).split()), params, found)
+    return Fitted(path.name, sha256, " ".join(str(values.get("what", "")).split()), runs, params, found)
