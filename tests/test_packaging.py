@@ -82,7 +82,8 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     published = {p.name for p in (ROOT / "data" / "published").glob("*.json")}
     assert len(published) >= 5
     expected = {f"nasbench_sim/_data/published/{name}" for name in published}
-    expected |= {"nasbench_sim/_data/shared_weights.json", "nasbench_sim/reporting/report.html.j2"}
+    expected |= {"nasbench_sim/_data/shared_weights.json", "nasbench_sim/_data/logged_cells.json"}
+    expected |= {f"nasbench_sim/reporting/{name}" for name in ("report.html.j2", "fidelity.html.j2", "page.css")}
     for package in ("nasbench_sim", "gpu_validation"):
         expected.add(f"{package}/py.typed")
         sources = (p.relative_to(ROOT).as_posix() for p in project_files() if p.suffix == ".py")
