@@ -360,3 +360,15 @@ def test_sentences_follow_the_numbers(same: dict[str, Any]) -> None:
     assert kind("is no nearer to supernets than the plain table", pooled=pooled) == "may not"
     assert kind("is nearer to supernets than the plain table") == "may"
     assert kind("was not tested: no table") == "unknown"
+
+
+def test_searches_that_diverge_are_counted_and_said(tmp_path: Path, table: str) -> None:
+    cells = np.full((2, 3, 6), SKIP)
+    cells[1, 2] = -1  # the recorded one failed, too
+    save(tmp_path, made_trace("darts", cells, seeds=[0, 1], params={"lr": 1e39}))
+    document = fidelity(tmp_path, table=table, seeds=3)
+    row = rows(document)["darts"]
+    assert row["sides"]["simulator"] == {"n": 0, "failed": 3} and row["against_supernet"]["simulator"] == {}
+    assert row["sides"]["supernet"]["n"] == 1 and row["sides"]["supernet"]["failed"] == 1
+    assert document["aims"][1]["met"] is None and "may" not in {s["kind"] for s in document["verdict"]}
+    assert "all searches failed" in render(document)

@@ -95,7 +95,9 @@ def _panels(scene: Doc, draw: Callable[[Axes, Doc, str, Look], bool], y: str, no
             ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         for ax in axes.flat[len(methods) :]:
             ax.set_visible(False)
-        figure.supxlabel(AXIS["epoch"], fontsize=8)
+        for ax in axes.flat[max(0, len(methods) - columns) : len(methods)]:  # the lowest of each column
+            ax.set_xlabel(AXIS["epoch"])
+            ax.xaxis.set_tick_params(labelbottom=True)
         figure.supylabel(y, fontsize=8)
         return _finish(figure, drawn, rows * SMALL + 0.35, note)
 
@@ -118,7 +120,12 @@ def plot_accuracies(scene: Doc) -> Figure:
         ax.set_ylim(len(scene["methods"]) - 0.5, -0.5)
         ax.grid(axis="y", visible=False)
         ax.set_ylabel("method")
-        best = max(v for row in scene["methods"] for s in row["sides"].values() for v in s["accuracy"]["values"])
+        best = max(
+            v
+            for row in scene["methods"]
+            for s in row["sides"].values()
+            for v in s.get("accuracy", {}).get("values", ())
+        )
         stretched = stretch(ax, "x", best)
         ax.set_xlabel(f"{axis_label(scene['role'])}, {scene['table']}")
         note = "Dot: an accuracy that occurred, its area the share of seeds. Tick: mean."
@@ -181,10 +188,13 @@ def _scatter(ax: Axes, scene: Doc, side: str) -> None:
         ends.append(x["mean"])
         place: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 6.5}
         names.append(ax.annotate(short(row["label"], 16), (x["mean"], y["mean"]), **place))
-    for at, text in zip(ends, names, strict=True):
+    for turn, i in enumerate(np.argsort(ends)):  # from left to right above and below by turns
+        at, text = ends[i], names[i]
+        side_y = 3 if turn % 2 == 0 else -8
+        text.xyann = (4, side_y)
         if at > (min(ends) + max(ends)) / 2:  # to the left, so that it stays inside
             text.set_horizontalalignment("right")
-            text.xyann = (-4, 3)
+            text.xyann = (-4, side_y)
 
 
 def _finish(figure: Figure, drawn: set[str], height: float, note: str) -> Figure:
@@ -195,9 +205,7 @@ def _finish(figure: Figure, drawn: set[str], height: float, note: str) -> Figure
     figure.set_size_inches(WIDTH, height + LEGEND_ROW * bool(named) + 0.13 * (text.count("\n") + 1) + 0.1)
     if named:
         figure.legend(lines, [name for name, _ in named], loc="outside upper left", ncols=len(named), borderpad=0.1)
-    figure.text(0.01, 0.0, text, fontsize=7, color="#444444", va="bottom")
-    bottom = 0.13 * (text.count("\n") + 1) / figure.get_size_inches()[1]
-    figure.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom))  # type: ignore[union-attr, call-arg]
+    figure.supxlabel(text, fontsize=7, x=0.01, ha="left", color="#444444")
     return figure
 
 
@@ -230,4 +238,5 @@ def figures_of(scene: Doc) -> list[Kind]:
     if not any(row["sides"]["supernet"]["n"] for row in scene["methods"]):
         return []
     looked = any(row["one_shot"] for row in scene["methods"])
-    return [kind for kind in KINDS if kind.name != "one-shot" or looked]
+    wanted = {"one-shot": looked, "ranking": len(present(scene)) > 1}
+    return [kind for kind in KINDS if wanted.get(kind.name, True)]

@@ -16,7 +16,7 @@ from nasbench_sim.reporting.fidelity.measures import (
     simulated,
 )
 from nasbench_sim.reporting.fidelity.parameters import Fitted, load_parameters
-from nasbench_sim.reporting.fidelity.recordings import Recording, Scene, load_scenes, table_of
+from nasbench_sim.reporting.fidelity.recordings import OWN_TABLE, Recording, Scene, load_scenes, table_of
 from nasbench_sim.reporting.fidelity.simulate import Followed, Job, role_of, simulate
 from nasbench_sim.reporting.fidelity.transfer import EPOCHS, GET, TABLE, transfer_jobs, transfer_report
 from nasbench_sim.reporting.fidelity.verdict import aims, verdict
@@ -162,7 +162,7 @@ def _scene(
                 sides[side] = simulated(found[key], table, dataset)
         row = method_rows(recording, sides, scene.space, f"{scene.name} {recording.label}")
         row["impossible"] = {key[2]: why for key, why in impossible.items() if key[:2] == (scene.name, recording.label)}
-        row["published"] = _published(recording, dataset, table)
+        row["published"] = _published(recording, scene, dataset, table)
         rows.append(row)
         methods.append((recording.label, sides))
     return {
@@ -189,9 +189,9 @@ def _pooled(rows: list[dict[str, Any]], side: str) -> dict[str, Any]:
     }
 
 
-def _published(recording: Recording, dataset: str, table: Table) -> list[dict[str, Any]]:
-    """Published test accuracies of the method on the table's data set, for orientation."""
-    if table.name != TABLE:
+def _published(recording: Recording, scene: Scene, dataset: str, table: Table) -> list[dict[str, Any]]:
+    """Published test accuracies of the method, for orientation: of recordings on images of that data set."""
+    if table.name != TABLE or OWN_TABLE.get(scene.dataset, (TABLE, ""))[0] != TABLE:
         return []
     rows = published_rows(recording.method, dataset, params=recording.params)
     out = []

@@ -165,7 +165,7 @@ def _logged(table: Table, run: Run, row: Mapping[str, Any], dataset: str) -> dic
         "cells": index.tolist(),
         "their_mean": score.mean,
         "their_sd": score.sd,
-        "mean": number(ours.mean()),
+        "mean": number(ours.mean()) if len(ours) else None,
         "sd": number(ours.std(ddof=1)) if len(ours) > 1 else None,
         "n": len(ours),
         "inside": bool(judge(float(ours.mean()), score)) if len(ours) else None,

@@ -100,10 +100,11 @@ def _of_scene(scene: Doc, parameters: Doc) -> list[tuple[str, str]]:
     side, _ = _best_side(scene, parameters)
     seeds = sorted({len(row["supernet_seeds"]) for row in scene["methods"]})
     few = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+    noun = "search" if seeds == [1] else "searches"
     out = [_say_ranking(scene, side), _say_accuracy(scene, side), _say_skips(scene, side), _say_cells(scene, side)]
     out += [_say_plain(scene, side), _say_collapse(scene, side)]
     if seeds[0] < 10:
-        out.append((UNKNOWN, f"all of this rests on {few} recorded searches a method; rare outcomes are not in them."))
+        out.append((UNKNOWN, f"all of this rests on {few} recorded {noun} a method; rare outcomes are not in them."))
     return out
 
 
@@ -213,8 +214,11 @@ def _say_collapse(scene: Doc, side: str) -> tuple[str, str]:
         for label, ours, theirs in shares
         if (ours > 0.5) != (theirs > 0.5)
     ]
+    if not shares:
+        return UNKNOWN, "whether a method collapses was not compared."
     if not wrong:
-        return MAY, f"whether most searches of a method collapse is told right for all {len(shares)} methods."
+        n = len(shares)
+        return MAY, f"whether most searches of a method collapse is told right for {n} of {n} methods."
     return (
         NOT,
         f"whether a method collapses is told wrong for {len(wrong)} of {len(shares)} methods: {', '.join(wrong)}.",
