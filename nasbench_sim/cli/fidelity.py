@@ -32,7 +32,7 @@ def fidelity(
         Path | None, typer.Option(help="Parameters of the weight-sharing model (JSON); default: the project's fit.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Simulated searches a method.")] = 64,
-    transfer_seeds: Annotated[int, typer.Option(help="Simulated searches a method of the transfer test.")] = 32,
+    transfer_seeds: Annotated[int, typer.Option(help="Simulated searches a method of the transfer test.")] = 16,
     transfer: Annotated[
         bool, typer.Option("--transfer/--no-transfer", help="The transfer test, where table nb201 is present.")
     ] = True,

@@ -354,7 +354,7 @@ def test_sentences_follow_the_numbers(same: dict[str, Any]) -> None:
     assert kind("accuracy of the final cell may be read", distance=near) == "may"
     assert kind("accuracy of the final cell may not be read", distance={"value": 3.0, "perfect": 0.6}) == "may not"
     assert kind("share of skip connections by epoch may not", pooled={"skip_rmse": 0.11}) == "may not"
-    assert kind("is predicted better than by chance", agreement={"low": 0.99}) == "may"
+    assert kind("is predicted beyond how many of each there are", agreement={"low": 0.99}) == "may"
     assert kind("which operation an edge ends with may not".capitalize(), agreement={"low": 0.0}) == "may not"
     pooled = {"skip_rmse": 9.0, "accuracy_distance": 9.0}
     assert kind("is no nearer to supernets than the plain table", pooled=pooled) == "may not"

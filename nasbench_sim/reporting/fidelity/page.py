@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nasbench_sim.files import atomic_path
-from nasbench_sim.reporting.fidelity.figures import SIDES, figures_of, present
+from nasbench_sim.reporting.fidelity.figures import SIDES, figures_of
 from nasbench_sim.reporting.fidelity.verdict import counts
 from nasbench_sim.reporting.gallery import inline_svg
 from nasbench_sim.reporting.html import fill
@@ -58,19 +58,18 @@ def _grouped(sentences: Sequence[Doc]) -> list[tuple[str, list[Doc]]]:
 
 
 def _scene(scene: Doc, number: int) -> dict[str, Any]:
-    sides = present(scene)
     figures = []
     for kind in figures_of(scene):
         name = f"scene{number}-{kind.name}"
         # our own drawing, with every text turned into outlines: safe to stand in the page as it is
         svg = Markup(inline_svg(kind.draw(scene), name, clean(f"{scene['name']}: {kind.title}"), kind.caption))
         figures.append({"title": kind.title, "caption": kind.caption, "svg": svg})
-    others = [(side, SIDES[side][0]) for side in sides if side != "supernet"]
+    had = {side for row in scene["methods"] for side in row["against_supernet"]}
+    others = [(side, name) for side, (name, _) in SIDES.items() if side in had]
     return {
         "number": number,
         "doc": scene,
         "figures": figures,
-        "sides": others,
         "rows": [_row(row, side, words) for row in scene["methods"] for side, words in others if side in row["sides"]],
         "notes": list(dict.fromkeys(why for row in scene["methods"] for why in row["impossible"].values())),
         "published": [(row["label"], one) for row in scene["methods"] for one in row["published"]],

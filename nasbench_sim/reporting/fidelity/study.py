@@ -40,7 +40,7 @@ def fidelity(
     seeds: int = 64,
     transfer: Table | None = None,
     why_not: str = GET,
-    transfer_seeds: int = 32,
+    transfer_seeds: int = 16,
     transfer_steps: tuple[int, int] | None = None,
     full: bool = False,
     workers: int = 1,

@@ -170,10 +170,10 @@ def _say_cells(scene: Doc, side: str) -> tuple[str, str]:
     above = sum(row["agreement"]["low"] > row["chance"] for row in rows)
     figure = (
         f"a simulated and a recorded search agree in {mean:.0%} of the operations, "
-        f"by chance they would in {chance:.0%}, {limit}; above chance for {above} of {len(rows)} methods"
+        f"the same operations on any edge would in {chance:.0%}, {limit}; beyond that for {above} of {len(rows)} methods"
     )
     if above == len(rows):
-        return MAY, f"which operation an edge ends with is predicted better than by chance: {figure}."
+        return MAY, f"which operation an edge ends with is predicted beyond how many of each there are: {figure}."
     return NOT, f"which operation an edge ends with may not be read off a simulated run: {figure}."
 
 
