@@ -170,7 +170,8 @@ def _say_cells(scene: Doc, side: str) -> tuple[str, str]:
     above = sum(row["agreement"]["low"] > row["chance"] for row in rows)
     figure = (
         f"a simulated and a recorded search agree in {mean:.0%} of the operations, "
-        f"the same operations on any edge would in {chance:.0%}, {limit}; beyond that for {above} of {len(rows)} methods"
+        f"the same operations on any edge would in {chance:.0%}, {limit}; "
+        f"beyond that for {above} of {len(rows)} methods"
     )
     if above == len(rows):
         return MAY, f"which operation an edge ends with is predicted beyond how many of each there are: {figure}."
