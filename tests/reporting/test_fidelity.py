@@ -277,8 +277,10 @@ def test_slips_are_told_in_one_line(tmp_path: Path, table: str) -> None:
 
 def test_a_table_of_another_setting_is_said(tmp_path: Path, table: str) -> None:
     save(tmp_path, made_trace("darts", np.full((1, 2, 6), SKIP), seeds=[0], dataset="fashion-mini"))
-    scene = fidelity(tmp_path, table=table, seeds=2)["scenes"][0]
+    document = fidelity(tmp_path, table=table, seeds=2)
+    scene = document["scenes"][0]
     assert scene["dataset"] == "cifar10" and "another size and training" in scene["warning"]
+    assert [s["kind"] for s in document["verdict"] if scene["warning"] in s["text"]] == ["unknown"]
 
 
 def test_the_transfer_test_reports_every_row(tmp_path: Path, table: str) -> None:

@@ -103,6 +103,8 @@ def _of_scene(scene: Doc, parameters: Doc) -> list[tuple[str, str]]:
     noun = "search" if seeds == [1] else "searches"
     out = [_say_ranking(scene, side), _say_accuracy(scene, side), _say_skips(scene, side), _say_cells(scene, side)]
     out += [_say_plain(scene, side), _say_collapse(scene, side)]
+    if scene["warning"]:
+        out.append((UNKNOWN, f"the accuracies of this supernet's own cells are not known: {scene['warning']}."))
     if seeds[0] < 10:
         out.append((UNKNOWN, f"all of this rests on {few} recorded {noun} a method; rare outcomes are not in them."))
     return out
