@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from nasbench_sim import __version__
-from nasbench_sim.cli import ablating, ensemble_study, ensembles, looking, methods, pareto, reproduce, searching, tables
+from nasbench_sim.cli import (
+    ablating,
+    ensemble_study,
+    ensembles,
+    fidelity,
+    looking,
+    methods,
+    pareto,
+    reproduce,
+    searching,
+    tables,
+)
 from nasbench_sim.cli.program import run_program
 
 __all__ = ["app", "main"]
@@ -42,6 +53,9 @@ app.command(
 app.command(
     "ensemble-study", epilog="Example: nasbench-sim ensemble-study valid.h5 --test test.h5 --out runs/ensembles"
 )(ensemble_study.ensemble_study)
+app.command("fidelity", epilog="Example: nasbench-sim fidelity --traces runs/breadth/traces --out fidelity")(
+    fidelity.fidelity
+)
 app.add_typer(tables.app, name="tables")
 app.add_typer(methods.app, name="methods")
 
