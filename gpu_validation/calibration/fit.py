@@ -54,12 +54,12 @@ def fit(
     shown = predictor.weight > 0
 
     def residual(x: Array) -> Array:
-        left = predictor.residual(to_params(values(x), steps, base))[shown]
+        left = predictor.residual(to_params(values(x), base))[shown]
         return np.concatenate([left, PULL * (x - centre) / width])
 
     inside = np.clip(first, low + 1e-9, high - 1e-9)
     found = least_squares(residual, inside, bounds=(low, high), x_scale=width, diff_step=1e-4, max_nfev=_MOST)
-    params = to_params(values(found.x), steps, base)
+    params = to_params(values(found.x), base)
     return Fit(values(found.x), float((predictor.residual(params) ** 2).sum()), params, int(found.nfev))
 
 

@@ -16,6 +16,7 @@ from nasbench_sim.landscapes import Horizon, LandscapeState, SharedWeightsLandsc
 from nasbench_sim.landscapes.base import fresh_state
 
 Array = npt.NDArray[Any]
+PASSES = 50  # mixed passes over the data at which the drive of the preference is 1
 
 
 class Free(NamedTuple):
@@ -28,11 +29,10 @@ class Free(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of the ladder: its name, what it adds, and what it switches on."""
+    """One step of the ladder: its name and the numbers that it adds."""
 
     name: str
     adds: tuple[str, ...]
-    sets: tuple[tuple[str, Any], ...] = ()
 
 
 def numbers(space_options: list[str]) -> dict[str, Free]:
@@ -42,17 +42,17 @@ def numbers(space_options: list[str]) -> dict[str, Free]:
     ['scale', 'rate']
     """
     out = {
-        "scale": Free(0.1, 0.0, 50.0),
+        "scale": Free(0.3, 0.0, 50.0),
         "rate": Free(1.0, 1e-3, 1e3, log=True),
-        "rate_progress": Free(0.15, 1e-3, 2.0, log=True),
-        "mixing_power": Free(2.0, 0.0, 12.0),
-        "onset": Free(0.5, 0.0, 0.95),
-        "none_visibility": Free(0.2, 0.0, 1.0),
-        "none_fading": Free(2.0, 0.05, 30.0, log=True),
+        "mixing_power": Free(2.0, 0.0, 15.0),
+        "onset": Free(0.1, 0.0, 0.95),
+        "none_visibility": Free(0.3, 0.0, 1.0),
+        "none_fading": Free(4.0, 0.05, 40.0, log=True),
+        "mixed_scale": Free(0.5, 0.0, 1.0),
     }
     for option in space_options:
-        out[f"bias {option}"] = Free(0.0, -5.0, 5.0)
-        out[f"preference {option}"] = Free(0.0, -20.0, 20.0)
+        out[f"bias {option}"] = Free(0.0, -1.0, 1.0)
+        out[f"preference {option}"] = Free(0.0, -10.0, 10.0)
     return out
 
 
@@ -61,14 +61,10 @@ def ladder(options: list[str]) -> list[Step]:
     free = options[1:]
     return [
         Step("constant preference", tuple(f"bias {o}" for o in free)),
-        Step(
-            "+ preference by progress",
-            (*(f"preference {o}" for o in free), "rate_progress", "onset"),
-        ),
+        Step("+ preference that grows", (*(f"preference {o}" for o in free), "onset")),
         Step("+ power of mixing", ("mixing_power",)),
-        Step("+ silent gates", (), (("silent_gates", True),)),
         Step("+ table", ("scale", "none_visibility")),
-        Step("+ `none` fades in mixtures", ("none_fading",)),
+        Step("+ mixtures differ from cells", ("none_fading", "mixed_scale")),
         Step("+ maturity", ("rate",)),
     ]
 
@@ -77,30 +73,28 @@ def names_of(steps: list[Step]) -> list[str]:
     """The free parameters of a model that consists of these steps, in order.
 
     >>> names_of(ladder(["none", "skip_connect"])[:2])
-    ['bias skip_connect', 'preference skip_connect', 'rate_progress', 'onset']
+    ['bias skip_connect', 'preference skip_connect', 'onset']
     """
     return [name for step in steps for name in step.adds]
 
 
-def to_params(values: dict[str, float], steps: list[Step], base: SharedWeightsParams) -> SharedWeightsParams:
-    """Model parameters from fitted numbers by name; what no step adds is switched off.
+def to_params(values: dict[str, float], base: SharedWeightsParams) -> SharedWeightsParams:
+    """Model parameters from fitted numbers by name; what is not among them is switched off.
 
-    Off is: scale 0, trained from the start (rate 10^6), progress linear in what was mixed, `none` unseen in mixtures.
+    Off is: scale 0, trained from the start (rate 10^6), progress linear in mixing, all mixtures alike. The preference is
+    driven by mixed passes over the data, 1 after `PASSES` of them: slope, onset and rate could not be told apart.
     """
     off: dict[str, Any] = {
         "scale": values.get("scale", 0.0),
         "rate": {name: values.get("rate", 1e6) for name in base.rate},
-        "rate_progress": values.get("rate_progress", 0.0),
-        "mixing_power": values.get("mixing_power", 1.0),
-        "onset": values.get("onset", 0.0),
-        "none_visibility": values.get("none_visibility", 0.0),
-        "none_fading": values.get("none_fading"),
+        "rate_progress": 1.0 / PASSES,
+        "drive": "passes",
         "bias": {n.removeprefix("bias "): v for n, v in values.items() if n.startswith("bias ")},
         "preference": {n.removeprefix("preference "): v for n, v in values.items() if n.startswith("preference ")},
-        "silent_gates": False,
     }
-    sets = {name: value for step in steps for name, value in step.sets}
-    return base.model_copy(update={**off, **sets})
+    plain = {"mixing_power": 1.0, "onset": 0.0, "none_visibility": 0.0, "none_fading": None, "mixed_scale": 1.0}
+    off |= {name: values.get(name, without) for name, without in plain.items()}
+    return base.model_copy(update=off)
 
 
 class Predictor:

@@ -66,7 +66,9 @@ def load_traces(paths: Sequence[Path]) -> tuple[list[Trace], dict[str, str]]:
     """The traces of files and folders, and their sha256 by name; raises `RunError`, one line."""
     files = [f for p in paths for f in (sorted(p.glob("*.h5")) if p.is_dir() else [p])]
     if not files:
-        raise RunError(f"no traces (*.h5) in {', '.join(map(str, paths)) or 'nothing'}; `gpu-validation record` makes them")
+        raise RunError(
+            f"no traces (*.h5) in {', '.join(map(str, paths)) or 'nothing'}; `gpu-validation record` makes them"
+        )
     traces = [Trace.load(f) for f in files]
     spaces = sorted({trace.space.name for trace in traces})
     if len(spaces) > 1:

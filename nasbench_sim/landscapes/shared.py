@@ -1,11 +1,15 @@
 """A small mechanistic model of weight sharing on top of a table: what a search sees while a supernet trains.
 
-    L(theta; m, p) = scale * E_T[theta_eff] - sum_d sum_k (bias[k] + max(0, p - onset) * preference[k]) theta[d, k]
+    L(theta; m, p) = scale (1 - (1 - mixed_scale) mu) E_T[theta_eff] - sum_d sum_k w[k] theta[d, k]
+    w[k]     = preference[k] * max(0, drive - onset) + bias[k] * mu
+    mu       = mixing(theta)^none_fading, 0 for the gates of a single cell; 1 in mixtures unless `none_fading` is given
     theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; what is missing acts as `none`
-    `none` acts as itself with weight none_visibility, else as the average of the other options; a decision without
-    `none` lacks an option by the average of all of its options (see `absence`, also for options of other names)
+    `none` acts by 1 - mu as itself, else with weight none_visibility as itself and as the average of the other options
+    with the rest; a decision without `none` lacks an option by the average of all of its options (see `absence`, also
+    for options of other names)
     dm[d, k] = rate[k] * lr(t) * usage[d, k] * (1 - m[d, k])   a weight step; m = 0 at the start
     dp       = rate_progress * mixing^mixing_power * (1 - p)^2 a pass over the training data; p = 0 at the start
+    drive    = p, or p / (1 - p), which grows by rate_progress * mixing^mixing_power a pass without end
     mixing   = mean over d of (1 - sum_k usage[d, k]^2) / (1 - 1/K_d): 1 for a uniform mixture, 0 for a single path
     observed gradient = dL/dtheta + A noise * N(0, 1) a step and entry + A idiosyncrasy * N(0, 1) once a seed and entry
     A        = noise_of[k] * (1 + noise_growth * p / (1 - p))
@@ -13,15 +17,12 @@
 T is the table's error (fraction) and L is in modelled nats. The ingredients, each for a reason:
 - a convolution that is not trained yet passes nothing useful on;
 - in a mixture `none` only rescales its edge (batch-normalised terms follow), so a supernet does not see that the
-  discrete cell loses the edge: true supernets do not disfavour `none`, although it is the table's worst option. With
-  `none_fading` f it acts as itself by the share 1 - mixing(theta)^f: a sample near a corner does lose the edge;
+  discrete cell loses the edge: true supernets do not disfavour `none`, although it is the table's worst option. A
+  sample near a corner does lose the edge: mu, how much of a mixture theta is, goes between the two;
 - a preference for some options that sets in once the options' weights have fitted part of the training data *together*
   (p > onset): the unrolled-estimation effect (Wang et al., Rethinking architecture selection in differentiable NAS,
   ICLR 2021). It collapses DARTS to skip connections. A supernet whose weights are trained on single paths shows none of
   it: its one-shot accuracy falls with the number of skip connections (54.8 % at none, 11.2 % at six).
-
-- `silent_gates`: where single cells are sampled, an operation that is not run shows gradient 0, and the one that is run
-  shows its loss against that of the closed edge (`none`).
 
 The parameters are fitted to recorded supernets, never to published search results: those are the test.
 """
@@ -101,7 +102,6 @@ class SharedWeightsLandscape:
         self._bias = by_option(self.space, self.params.bias, self.dtype)
         self._noise = by_option(self.space, _all_but(self.space, self.params.noise_of), self.dtype)
         self._absent = absent_weights(self.space, self.params.none_visibility, self.dtype)
-        self._closed = absent_weights(self.space, 1.0, self.dtype)  # what a closed gate is: `none` where there is one
         # 1 / (D (1 - 1/K_d)); a decision of one option has nothing to mix
         several = np.maximum(self.space.counts, 2)
         self._spread = (several / (several - 1) / self.space.D * (self.space.counts > 1)).astype(self.dtype)
@@ -127,59 +127,76 @@ class SharedWeightsLandscape:
         """Rate of maturing `[D, K]` per unit of learning rate and usage."""
         return self._rate
 
-    def _own(self, state: LandscapeState, theta: Array, discrete: bool = False, mixing: Array | None = None) -> Array:
-        """Share `[S, D, K]` (or of theta's rank) of an option's weight that acts as itself: its maturity.
+    def _mu(self, theta: Array, mixing: Array | None = None) -> Array | None:
+        """How much of a mixture theta is, `[S, 1, 1]` or `[S, M, 1, 1]`; None: wholly. A fact of the moment.
 
-        `none` acts as "absent" in a mixture (share 0, or by `none_fading`), and as itself where it is the one option of
-        an edge. Its share is a fact of the moment: gradients do not go through it.
+        Gradients do not go through it. `mixing`: that of the samples behind theta, where theta is their mean.
         """
+        if self.params.none_fading is None:
+            return None
+        mixed = np.clip(self._mixing(theta) if mixing is None else mixing, 0, 1)
+        return np.asarray((mixed ** self._as(self.params.none_fading))[..., None, None])
+
+    def _own(self, state: LandscapeState, theta: Array, mu: Array | None) -> Array:
+        """Share (of theta's rank) of an option's weight that acts as itself: its maturity; of `none`, 1 - mu."""
         maturity = state.maturity if theta.ndim == 3 else state.maturity[:, None]
-        if discrete:
-            return maturity
-        seen = self._as(0)
-        if self.params.none_fading is not None:
-            mixed = np.clip(self._mixing(theta) if mixing is None else mixing, 0, 1)
-            mixed = mixed ** self._as(self.params.none_fading)
-            seen = (1 - mixed)[..., None, None]
-        return np.where(self.space.none, seen, maturity)
+        return np.where(self.space.none, self._as(0) if mu is None else 1 - mu, maturity)
 
     def effective(self, state: LandscapeState, theta: Array) -> Array:
         """`theta_eff[..., D, K]`: what the supernet behaves like; rows still sum to what they did."""
-        return self._blend(theta, self._own(state, theta))
+        return self._blend(theta, self._own(state, theta, self._mu(theta)))
 
     def _blend(self, theta: Array, own: Array) -> Array:
         kept = theta * own
         return np.asarray(kept + over_options(theta - kept) * self._absent)
 
     def _tilt(self, progress: Array) -> Array:
-        """The linear part of the noise-free gradient, `[S, D, K]`."""
-        grown = np.maximum(progress - self._as(self.params.onset), 0)
-        out = -grown[:, None, None] * self._preference
-        return np.asarray(out - self._bias if self.params.bias else out)
+        """The linear part of the noise-free gradient that single cells show as well, `[S, D, K]`."""
+        drive = progress if self.params.drive == "progress" else _passes(progress)
+        grown = np.maximum(drive - self._as(self.params.onset), 0)
+        return np.asarray(-grown[:, None, None] * self._preference)
 
-    def _exact(self, theta: Array, own: Array, tilt: Array, moves: Array | None = None) -> tuple[Array, Array]:
+    def _linear(self, state: LandscapeState, theta: Array, mu: Array | None) -> Array:
+        """The linear part of a mixture's gradient, of theta's rank."""
+        tilt = self._tilt(state.progress)
+        tilt = tilt if theta.ndim == 3 else tilt[:, None]
+        if not self.params.bias:
+            return tilt
+        return np.asarray(tilt - self._bias if mu is None else tilt - self._bias * mu)
+
+    def _scale(self, mu: Array | None) -> Any:
+        """Weight of the table's signal: a number, or `[..., 1, 1]` beside mu."""
+        whole, mixed = self._as(self.params.scale), self._as(self.params.mixed_scale)
+        if self.params.mixed_scale == 1:
+            return whole
+        return whole * mixed if mu is None else whole * (1 - (1 - mixed) * mu)
+
+    def _exact(
+        self, theta: Array, own: Array, tilt: Array, scale: Any, moves: Array | None = None
+    ) -> tuple[Array, Array]:
         """Noise-free loss and gradient at `theta[..., D, K]`, shares `own` and slope `tilt` of the same rank.
 
         `moves` = d own / d theta (element-wise) makes it the total gradient.
         """
         loss, g = self.table_landscape.loss_and_grad(None, self._blend(theta, own))
-        scale = self._as(self.params.scale)
         # chain rule through theta_eff: an option's own share follows its own slope, the rest that of "absent"
         absent = over_options(g * self._absent)
         inner = absent + own * (g - absent)
         if moves is not None:
             inner = inner + theta * (g - absent) * moves
         linear = over_options(over_options(tilt * theta)[..., 0])[..., 0]
-        return scale * loss + linear, scale * inner + tilt
+        whole = scale if np.ndim(scale) == 0 else scale[..., 0, 0]
+        return whole * loss + linear, scale * inner + tilt
 
     def _at(
         self, state: LandscapeState, theta: Array, discrete: bool = False, mixing: Array | None = None
     ) -> tuple[Array, Array]:
-        tilt, own = self._tilt(state.progress), self._own(state, theta, discrete, mixing)
-        loss, grad = self._exact(theta, own, tilt if theta.ndim == 3 else tilt[:, None])
-        if discrete and self.params.silent_gates:  # an open gate against a closed one; the closed ones are not run
-            grad = (grad - over_options(grad * self._closed)) * theta
-        return loss, grad
+        if discrete:  # `none` acts as itself, as an option without weights: its maturity is 1
+            maturity, tilt = state.maturity, self._tilt(state.progress)
+            own, tilt = (maturity, tilt) if theta.ndim == 3 else (maturity[:, None], tilt[:, None])
+            return self._exact(theta, own, tilt, self._as(self.params.scale))
+        mu = self._mu(theta, mixing)
+        return self._exact(theta, self._own(state, theta, mu), self._linear(state, theta, mu), self._scale(mu))
 
     def loss_and_grad(
         self, state: LandscapeState | None, theta: Array, *, discrete: bool = False
@@ -189,14 +206,11 @@ class SharedWeightsLandscape:
         The M draws of a seed share one mini-batch, hence one noise.
         """
         state = _needed(state)
-        return self._with_noise(state, theta, self._at(state, theta, discrete), discrete)
+        return self._with_noise(state, theta, self._at(state, theta, discrete))
 
-    def _with_noise(
-        self, state: LandscapeState, theta: Array, exact: tuple[Array, Array], discrete: bool = False
-    ) -> tuple[Array, Array]:
+    def _with_noise(self, state: LandscapeState, theta: Array, exact: tuple[Array, Array]) -> tuple[Array, Array]:
         noise = self._batch_noise(state)
-        noise = noise if theta.ndim == 3 else noise[:, None]
-        return exact[0], exact[1] + (noise * theta if discrete and self.params.silent_gates else noise)
+        return exact[0], exact[1] + (noise if theta.ndim == 3 else noise[:, None])
 
     def unrolled(self, state: LandscapeState | None, theta: Array, xi: float) -> tuple[Array, Array]:
         """Loss and total gradient after one virtual weight step at theta: through dm/dtheta = xi rate lr (1 - m).
@@ -207,10 +221,11 @@ class SharedWeightsLandscape:
         state = _needed(state)
         rate = np.minimum(self._rate * self._as(xi * self._lr(state, 0)), 1)
         moves = np.where(self.space.none, self._as(0), rate * (1 - state.maturity))
-        own, tilt = self._own(state, theta), self._tilt(state.progress)
+        mu = self._mu(theta)
+        own, tilt = self._own(state, theta, mu), self._linear(state, theta, mu)
         if theta.ndim == 4:
-            moves, tilt = moves[:, None], tilt[:, None]
-        return self._with_noise(state, theta, self._exact(theta, own + moves * theta, tilt, moves))
+            moves = moves[:, None]
+        return self._with_noise(state, theta, self._exact(theta, own + moves * theta, tilt, self._scale(mu), moves))
 
     def proxy(self, name: str, archs: Array, *, dataset: str | None = None) -> Array:
         """Proxy scores of the table, see `TabularLandscape.proxy`."""
@@ -229,8 +244,7 @@ class SharedWeightsLandscape:
 
     def _growth(self, state: LandscapeState) -> Array:
         """Growth `[S]` of the noise with training progress."""
-        done = np.minimum(state.progress, self._as(0.999))
-        return np.asarray(1 + self._as(self.params.noise_growth) * done / (1 - done))
+        return np.asarray(1 + self._as(self.params.noise_growth) * _passes(state.progress))
 
     def gradient(
         self, state: LandscapeState | None, theta: Array, *, discrete: bool = False, mixing: Array | None = None
@@ -246,11 +260,12 @@ class SharedWeightsLandscape:
         state = _needed(state)
         n, d, k = len(theta), self.space.D, self.space.K
         inner = self.table_landscape.hessian(None, self.effective(state, theta)).reshape(n, d, k, d, k)
-        own = self._own(state, theta)[..., None, None]
+        mu = self._mu(theta)
+        own = self._own(state, theta, mu)[..., None, None]
         for _ in range(2):  # apply J to each side; the transpose in between turns the other side to the front
             absent = (inner * self._absent[..., None, None]).sum(axis=2, keepdims=True)
             inner = (absent + own * (inner - absent)).transpose(0, 3, 4, 1, 2)
-        return np.asarray(np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self._as(self.params.scale))
+        return np.asarray(np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self._scale(mu))
 
     def arch_loss(
         self, state: LandscapeState | None, archs: Array, *, batch: bool = False, own_batch: float = 0
@@ -311,6 +326,12 @@ class SharedWeightsLandscape:
         for d in range(1, self.space.D):
             total = total + (1 - alone[..., d]) * self._spread[d]
         return np.asarray(total)
+
+
+def _passes(progress: Array) -> Array:
+    """p / (1 - p), at most 999."""
+    p = np.minimum(progress, progress.dtype.type(0.999))
+    return np.asarray(p / (1 - p))
 
 
 def _all_but(space: Space, factors: Mapping[str, float]) -> dict[str, float]:

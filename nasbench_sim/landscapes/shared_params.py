@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,11 +22,12 @@ class SharedWeightsParams(BaseModel):
     `lr_max`, `lr_min` of the cosine schedule of the shared weights (SGD 0.025 -> 0.001 in every recorded and
     published NAS-Bench-201 setting).
 
-    The others are switched off by default, so that older files mean what they did: `bias` nats by option, a preference
-    that is there from the start; `mixing_power` of mixing in the progress; `none_fading`: power of a mixture's own
-    mixing with which `none` fades out of sight (None: unseen in every mixture); `silent_gates`: closed gates of a
-    single cell show gradient 0, as operations that are not run do; `noise_of` factor of noise and idiosyncrasy by
-    option (1 where not named); `noise_growth` of both per unit of p / (1 - p).
+    The others are switched off by default, so that older files mean what they did. mu = mixing(theta)^none_fading is how
+    much theta is a mixture (None: wholly; 0 for single cells): `none` acts as itself by 1 - mu, `bias` (nats by option)
+    is a preference that only mixtures show, from the start, and the table weighs 1 - (1 - mixed_scale) mu.
+    `mixing_power` of mixing in the progress; `drive`: whether the preference grows with p (`progress`, at most 1) or
+    with p / (1 - p) (`passes`: mixed passes over the data times rate_progress, without end); `noise_of` factor of noise
+    and idiosyncrasy by option (1 where not named); `noise_growth` of both per unit of p / (1 - p).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +45,8 @@ class SharedWeightsParams(BaseModel):
     bias: dict[str, float] = Field(default_factory=dict)
     mixing_power: float = Field(default=1.0, ge=0)
     none_fading: float | None = Field(default=None, ge=0)
-    silent_gates: bool = False
+    mixed_scale: float = Field(default=1.0, ge=0, le=1)
+    drive: Literal["progress", "passes"] = "progress"
     noise_of: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     noise_growth: float = Field(default=0.0, ge=0)
 
