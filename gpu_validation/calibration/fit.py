@@ -21,7 +21,8 @@ from nasbench_sim.landscapes import SharedWeightsParams
 
 Array = npt.NDArray[Any]
 PULL = 1.0  # standard errors at one width (an e-fold, or a fifth of a linear number's range) from the start
-_MOST = 40  # evaluations of the Jacobian
+_MOST = 30  # evaluations of the Jacobian
+_ENOUGH = 1e-4  # of the cost: far below what the bootstrap says of it
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def fit(
         return np.concatenate([left, PULL * (x - centre) / width])
 
     inside = np.clip(first, low + 1e-9, high - 1e-9)
-    found = least_squares(residual, inside, bounds=(low, high), x_scale=width, diff_step=1e-4, max_nfev=_MOST)
+    found = least_squares(
+        residual, inside, bounds=(low, high), x_scale=width, diff_step=1e-4, max_nfev=_MOST, ftol=_ENOUGH
+    )
     params = to_params(values(found.x), base)
     return Fit(values(found.x), float((predictor.residual(params) ** 2).sum()), params, int(found.nfev))
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_validation.calibration.recordings import Recordings, felt, precision
-from nasbench_sim.landscapes import Horizon, LandscapeState, SharedWeightsLandscape, SharedWeightsParams
+from nasbench_sim.landscapes import Horizon, SharedWeightsLandscape, SharedWeightsParams
 from nasbench_sim.landscapes.base import fresh_state
 
 Array = npt.NDArray[Any]
@@ -44,11 +44,14 @@ def numbers(space_options: list[str]) -> dict[str, Free]:
     out = {
         "scale": Free(0.3, 0.0, 50.0),
         "rate": Free(1.0, 1e-3, 1e3, log=True),
-        "mixing_power": Free(2.0, 0.0, 15.0),
-        "onset": Free(0.1, 0.0, 0.95),
+        "mixing_power": Free(8.0, 0.0, 30.0),
+        "onset": Free(0.3, 0.0, 0.95),
         "none_visibility": Free(0.3, 0.0, 1.0),
         "none_fading": Free(4.0, 0.05, 40.0, log=True),
         "mixed_scale": Free(0.5, 0.0, 1.0),
+        "input_factor": Free(1.0, 0.0, 10.0),
+        "scale_growth": Free(0.0, 0.0, 10.0),
+        "open_gate": Free(1.0, -1.0, 2.0),
     }
     for option in space_options:
         out[f"bias {option}"] = Free(0.0, -1.0, 1.0)
@@ -66,6 +69,9 @@ def ladder(options: list[str]) -> list[Step]:
         Step("+ table", ("scale", "none_visibility")),
         Step("+ mixtures differ from cells", ("none_fading", "mixed_scale")),
         Step("+ maturity", ("rate",)),
+        Step("+ edges from the input", ("input_factor",)),
+        Step("+ table grows", ("scale_growth",)),
+        Step("+ open gates", ("open_gate",)),
     ]
 
 
@@ -81,7 +87,7 @@ def names_of(steps: list[Step]) -> list[str]:
 def to_params(values: dict[str, float], base: SharedWeightsParams) -> SharedWeightsParams:
     """Model parameters from fitted numbers by name; what is not among them is switched off.
 
-    Off is: scale 0, trained from the start (rate 10^6), progress linear in mixing, all mixtures alike. The preference is
+    Off is: scale 0, trained from the start (rate 10^6), progress linear in mixing, all mixtures alike. Preferences are
     driven by mixed passes over the data, 1 after `PASSES` of them: slope, onset and rate could not be told apart.
     """
     off: dict[str, Any] = {
@@ -93,6 +99,7 @@ def to_params(values: dict[str, float], base: SharedWeightsParams) -> SharedWeig
         "preference": {n.removeprefix("preference "): v for n, v in values.items() if n.startswith("preference ")},
     }
     plain = {"mixing_power": 1.0, "onset": 0.0, "none_visibility": 0.0, "none_fading": None, "mixed_scale": 1.0}
+    plain |= {"input_factor": 1.0, "scale_growth": 0.0, "open_gate": 1.0}
     off |= {name: values.get(name, without) for name, without in plain.items()}
     return base.model_copy(update=off)
 
@@ -114,7 +121,10 @@ class Predictor:
         self._usage = np.nan_to_num(found.usage, nan=0.0)
         self._mixed = np.nan_to_num(found.mixed, nan=0.0)
         shape = self._mixed.shape
-        self._fresh = fresh_state(found.space, np.zeros(shape[0] * shape[1]), Horizon(1, 1), np.float64)
+        fresh = fresh_state(found.space, np.zeros(shape[0] * shape[1]), Horizon(1, 1), np.float64)
+        epoch = np.broadcast_to(np.arange(shape[1]) * found.steps[:, None] + found.steps[:, None] // 2, shape)
+        per_epoch = np.broadcast_to(found.steps[:, None], shape)
+        self._fresh = fresh._replace(step=epoch.ravel(), steps_per_epoch=per_epoch.ravel())
 
     def states(self, params: SharedWeightsParams) -> tuple[Array, Array]:
         """Maturity `[R, E, D, K]` and progress `[R, E]` half-way through each epoch, driven by what was recorded.
@@ -141,10 +151,14 @@ class Predictor:
         maturity, progress = self.states(params)
         out = np.zeros_like(self._point)
         for single, rows in zip((False, True), self._rows, strict=True):
-            n = len(rows[0])
-            if n:
-                state = LandscapeState(
-                    *(a[:n] for a in self._fresh[:4]), maturity=maturity[rows], progress=progress[rows]
+            if len(rows[0]):
+                flat = np.ravel_multi_index(rows, progress.shape)
+                state = self._fresh._replace(
+                    seeds=self._fresh.seeds[flat],
+                    step=self._fresh.step[flat],
+                    steps_per_epoch=self._fresh.steps_per_epoch[flat],
+                    maturity=maturity[rows],
+                    progress=progress[rows],
                 )
                 out[rows] = land.gradient(state, self._point[rows], discrete=single, mixing=self._mixed[rows])
         return out

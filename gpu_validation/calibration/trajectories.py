@@ -43,7 +43,13 @@ def recorded_course(traces: Sequence[Trace]) -> Course:
 
 
 def simulated_course(
-    trace: Trace, table: Table, dataset: str, land: SharedWeightsLandscape, params: SharedWeightsParams, seeds: int, epochs: int
+    trace: Trace,
+    table: Table,
+    dataset: str,
+    land: SharedWeightsLandscape,
+    params: SharedWeightsParams,
+    seeds: int,
+    epochs: int,
 ) -> Course:
     """The first `epochs` of `seeds` searches with the recorded method, parameters and horizon; `land` is float32."""
     about = trace.about

@@ -1,7 +1,8 @@
 """A small mechanistic model of weight sharing on top of a table: what a search sees while a supernet trains.
 
-    L(theta; m, p) = scale (1 - (1 - mixed_scale) mu) E_T[theta_eff] - sum_d sum_k w[k] theta[d, k]
-    w[k]     = preference[k] * max(0, drive - onset) + bias[k] * mu
+    L(theta; m, p) = scale (1 - (1 - mixed_scale) mu) G E_T[theta_eff] - sum_d sum_k w[d, k] theta[d, k]
+    w[d, k]  = preference[k] f_d max(0, drive - onset) + bias[k] mu,    f_d = input_factor where d leaves the input, or 1
+    G        = 1 + scale_growth * epoch / 50
     mu       = mixing(theta)^none_fading, 0 for the gates of a single cell; 1 in mixtures unless `none_fading` is given
     theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; what is missing acts as `none`
     `none` acts by 1 - mu as itself, else with weight none_visibility as itself and as the average of the other options
@@ -12,6 +13,7 @@
     drive    = p, or p / (1 - p), which grows by rate_progress * mixing^mixing_power a pass without end
     mixing   = mean over d of (1 - sum_k usage[d, k]^2) / (1 - 1/K_d): 1 for a uniform mixture, 0 for a single path
     observed gradient = dL/dtheta + A noise * N(0, 1) a step and entry + A idiosyncrasy * N(0, 1) once a seed and entry
+               the open gate of a single cell shows `open_gate` times its slope against `none`
     A        = noise_of[k] * (1 + noise_growth * p / (1 - p))
 
 T is the table's error (fraction) and L is in modelled nats. The ingredients, each for a reason:
@@ -42,12 +44,13 @@ from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, StreamC
 from nasbench_sim.landscapes.multilinear import Multilinear, over_options
 from nasbench_sim.landscapes.shared_params import SharedWeightsParams
 from nasbench_sim.landscapes.tabular import TabularLandscape
-from nasbench_sim.spaces import Space
+from nasbench_sim.spaces import NB201, Space, nb201
 from nasbench_sim.tables.table import Epochs, Seed, Table
 
 __all__ = ["SharedWeightsLandscape", "SharedWeightsParams"]
 
 Array = npt.NDArray[Any]
+GROWN = 50  # epochs after which the table's signal has grown by `scale_growth`
 
 
 class SharedWeightsLandscape:
@@ -99,9 +102,12 @@ class SharedWeightsLandscape:
         self.params = params
         self._rate = by_option(self.space, self.params.rate, self.dtype)
         self._preference = by_option(self.space, self.params.preference, self.dtype)
+        if self.params.input_factor != 1:
+            self._preference = self._preference * _of_input(self.space, self.params.input_factor).astype(self.dtype)
         self._bias = by_option(self.space, self.params.bias, self.dtype)
         self._noise = by_option(self.space, _all_but(self.space, self.params.noise_of), self.dtype)
         self._absent = absent_weights(self.space, self.params.none_visibility, self.dtype)
+        self._closed = absent_weights(self.space, 1.0, self.dtype)  # `none`, or the average where there is none
         # 1 / (D (1 - 1/K_d)); a decision of one option has nothing to mix
         several = np.maximum(self.space.counts, 2)
         self._spread = (several / (several - 1) / self.space.D * (self.space.counts > 1)).astype(self.dtype)
@@ -164,9 +170,18 @@ class SharedWeightsLandscape:
             return tilt
         return np.asarray(tilt - self._bias if mu is None else tilt - self._bias * mu)
 
-    def _scale(self, mu: Array | None) -> Any:
-        """Weight of the table's signal: a number, or `[..., 1, 1]` beside mu."""
-        whole, mixed = self._as(self.params.scale), self._as(self.params.mixed_scale)
+    def _grown(self, state: LandscapeState) -> Any:
+        """Weight of the table's signal in single cells: a number, or `[S, 1, 1]`."""
+        if not self.params.scale_growth:
+            return self._as(self.params.scale)
+        epoch = (state.step / np.maximum(state.steps_per_epoch, 1)).astype(self.dtype)[:, None, None]
+        return self._as(self.params.scale) * (1 + self._as(self.params.scale_growth / GROWN) * epoch)
+
+    def _scale(self, state: LandscapeState, theta: Array, mu: Array | None) -> Any:
+        """Weight of the table's signal in a mixture: a number, or `[..., 1, 1]` of theta's rank."""
+        whole, mixed = self._grown(state), self._as(self.params.mixed_scale)
+        if np.ndim(whole) and theta.ndim == 4:
+            whole = whole[:, None]
         if self.params.mixed_scale == 1:
             return whole
         return whole * mixed if mu is None else whole * (1 - (1 - mixed) * mu)
@@ -194,9 +209,21 @@ class SharedWeightsLandscape:
         if discrete:  # `none` acts as itself, as an option without weights: its maturity is 1
             maturity, tilt = state.maturity, self._tilt(state.progress)
             own, tilt = (maturity, tilt) if theta.ndim == 3 else (maturity[:, None], tilt[:, None])
-            return self._exact(theta, own, tilt, self._as(self.params.scale))
+            whole = self._grown(state)
+            whole = whole[:, None] if np.ndim(whole) and theta.ndim == 4 else whole
+            loss, grad = self._exact(theta, own, tilt, whole)
+            return loss, self._seen_at_gates(theta, grad)
         mu = self._mu(theta, mixing)
-        return self._exact(theta, self._own(state, theta, mu), self._linear(state, theta, mu), self._scale(mu))
+        return self._exact(
+            theta, self._own(state, theta, mu), self._linear(state, theta, mu), self._scale(state, theta, mu)
+        )
+
+    def _seen_at_gates(self, theta: Array, grad: Array) -> Array:
+        """The open gate's slope against the closed edge, times `open_gate`; that of closed gates as it is."""
+        if self.params.open_gate == 1:
+            return grad
+        closed = over_options(grad * self._closed)
+        return np.asarray(grad - self._as(1 - self.params.open_gate) * theta * (grad - closed))
 
     def loss_and_grad(
         self, state: LandscapeState | None, theta: Array, *, discrete: bool = False
@@ -225,7 +252,9 @@ class SharedWeightsLandscape:
         own, tilt = self._own(state, theta, mu), self._linear(state, theta, mu)
         if theta.ndim == 4:
             moves = moves[:, None]
-        return self._with_noise(state, theta, self._exact(theta, own + moves * theta, tilt, self._scale(mu), moves))
+        return self._with_noise(
+            state, theta, self._exact(theta, own + moves * theta, tilt, self._scale(state, theta, mu), moves)
+        )
 
     def proxy(self, name: str, archs: Array, *, dataset: str | None = None) -> Array:
         """Proxy scores of the table, see `TabularLandscape.proxy`."""
@@ -265,7 +294,7 @@ class SharedWeightsLandscape:
         for _ in range(2):  # apply J to each side; the transpose in between turns the other side to the front
             absent = (inner * self._absent[..., None, None]).sum(axis=2, keepdims=True)
             inner = (absent + own * (inner - absent)).transpose(0, 3, 4, 1, 2)
-        return np.asarray(np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self._scale(mu))
+        return np.asarray(np.ascontiguousarray(inner).reshape(n, d * k, d * k) * self._scale(state, theta, mu))
 
     def arch_loss(
         self, state: LandscapeState | None, archs: Array, *, batch: bool = False, own_batch: float = 0
@@ -285,7 +314,8 @@ class SharedWeightsLandscape:
         linear = self._tilt(state.progress)
         if batch or own_batch:
             linear = linear + (self._own_field(state) if own_batch else self._batch_noise(state))
-        out: Array = self._as(self.params.scale) * error
+        grown = self._grown(state)
+        out: Array = (grown if np.ndim(grown) == 0 else grown[..., 0]) * error
         if own_batch:
             draw = self._streams(state.seeds).normal(f"evaluation of {m}", int(state.step[0]), (m,))
             draw = draw * self._as(self.params.noise * (d / own_batch) ** 0.5)
@@ -326,6 +356,14 @@ class SharedWeightsLandscape:
         for d in range(1, self.space.D):
             total = total + (1 - alone[..., d]) * self._spread[d]
         return np.asarray(total)
+
+
+def _of_input(space: Space, factor: float) -> Array:
+    """`factor` for decisions that are edges out of the input of a NAS-Bench-201 cell, else 1; `[D, 1]`."""
+    out = np.ones((space.D, 1))
+    if isinstance(space, NB201):
+        out[[edge.endswith("<-0") for edge in nb201.EDGES]] = factor
+    return out
 
 
 def _passes(progress: Array) -> Array:

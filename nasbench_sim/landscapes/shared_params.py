@@ -23,8 +23,10 @@ class SharedWeightsParams(BaseModel):
     published NAS-Bench-201 setting).
 
     The others are switched off by default, so that older files mean what they did. mu = mixing(theta)^none_fading is how
-    much theta is a mixture (None: wholly; 0 for single cells): `none` acts as itself by 1 - mu, `bias` (nats by option)
-    is a preference that only mixtures show, from the start, and the table weighs 1 - (1 - mixed_scale) mu.
+    much theta is a mixture (None: wholly; 0 for single cells). `none` acts as itself by 1 - mu; `bias` (nats by option)
+    is a preference that only mixtures show, from the start; the table weighs 1 - (1 - mixed_scale) mu, and by
+    `scale_growth` more after 50 epochs than at the start; `input_factor`: of the preference on edges that leave the
+    input of a NAS-Bench-201 cell; `open_gate`: share of its slope that the open gate of a single cell shows.
     `mixing_power` of mixing in the progress; `drive`: whether the preference grows with p (`progress`, at most 1) or
     with p / (1 - p) (`passes`: mixed passes over the data times rate_progress, without end); `noise_of` factor of noise
     and idiosyncrasy by option (1 where not named); `noise_growth` of both per unit of p / (1 - p).
@@ -46,6 +48,9 @@ class SharedWeightsParams(BaseModel):
     mixing_power: float = Field(default=1.0, ge=0)
     none_fading: float | None = Field(default=None, ge=0)
     mixed_scale: float = Field(default=1.0, ge=0, le=1)
+    scale_growth: float = Field(default=0.0, ge=0)
+    input_factor: float = Field(default=1.0, ge=0)
+    open_gate: float = 1.0
     drive: Literal["progress", "passes"] = "progress"
     noise_of: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     noise_growth: float = Field(default=0.0, ge=0)
