@@ -20,7 +20,7 @@ from gpu_validation.calibration.model import Free, Predictor, Step, names_of, to
 from nasbench_sim.landscapes import SharedWeightsParams
 
 Array = npt.NDArray[Any]
-PULL = 1.0  # standard errors at one width (an e-fold, or a fifth of a linear number's range) from the start
+PULL = 2.0  # standard errors that a number costs which is one width from its start
 _MOST = 30  # evaluations of the Jacobian
 _ENOUGH = 1e-4  # of the cost: far below what the bootstrap says of it
 
@@ -47,7 +47,7 @@ def fit(
     first = np.array([_inner((start or {}).get(n, free[n].start), free[n]) for n in names])
     low, high = (np.array([_inner(getattr(free[n], side), free[n]) for n in names]) for side in ("low", "high"))
     centre = np.array([_inner(free[n].start, free[n]) for n in names])
-    width = np.array([1.0 if free[n].log else 0.2 * (free[n].high - free[n].low) for n in names])
+    width = np.array([free[n].width for n in names])
 
     def values(x: Array) -> dict[str, float]:
         return {n: float(np.exp(v)) if free[n].log else float(v) for n, v in zip(names, x, strict=True)}

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_validation.calibration.fit import Fit, fit
-from gpu_validation.calibration.model import Free, Predictor, Step, to_params
+from gpu_validation.calibration.model import Free, Predictor, Step, names_of, to_params
 from gpu_validation.calibration.recordings import Recordings, felt
 from nasbench_sim.landscapes import SharedWeightsLandscape, SharedWeightsParams
 from nasbench_sim.runs.trace import Trace
 
 Array = npt.NDArray[Any]
 SPLITS = ("method", "seed", "width")
+_LATE = {"onset": 0.3}
 _RIDGE = 1.0  # of the additive completion: one cell's worth
 
 
@@ -64,13 +65,14 @@ def climb(
 ) -> dict[str, Fit]:
     """Every model of the ladder fitted to all runs of the predictor.
 
-    From where the one before ended and from the start of all numbers: chi^2 has valleys (a preference of mixtures alone,
-    or of all methods alike). The better of the two counts.
+    From where the one before ended and from two other starts, the best of them: chi^2 has valleys (a preference of
+    mixtures alone that comes late, or of all methods alike).
     """
     out: dict[str, Fit] = {}
     start: dict[str, float] = {}
     for n, step in enumerate(steps, 1):
-        tries = [fit(predictor, list(steps[:n]), free, base, first) for first in ([start, {}] if start else [{}])]
+        starts = [{}, *([start] if start else []), *([_LATE] if "onset" in names_of(list(steps[:n])) else [])]
+        tries = [fit(predictor, list(steps[:n]), free, base, first) for first in starts]
         out[step.name] = min(tries, key=lambda one: one.cost)
         start = out[step.name].values
         on_fit()
@@ -155,12 +157,14 @@ def scaled(predictor: Predictor, gradients: Array) -> float:
     return max(0.0, float((shape * predictor.recorded).sum()) / size) if size else 0.0
 
 
-def choose(held: Held, steps: Sequence[Step], gain: float = 0.005) -> int:
+def choose(ways: Sequence[Held], steps: Sequence[Step], gain: float = 0.005) -> int:
     """How many steps are supported: the fewest whose held-out share is within `gain` of the best; 0: none beats noise.
 
+    The share is the mean over the ways of splitting: a new method, a new seed and a new width count alike.
+
     >>> held = Held("method", {"a": 100.0}, {"one": {"a": 80.0}, "two": {"a": 79.8}})
-    >>> choose(held, [Step("one", ()), Step("two", ())])
+    >>> choose([held], [Step("one", ()), Step("two", ())])
     1
     """
-    shares = [0.0, *(held.explained(step.name) for step in steps)]
+    shares = [0.0, *(float(np.mean([held.explained(step.name) for held in ways])) for step in steps)]
     return int(next(n for n, share in enumerate(shares) if share >= max(shares) - gain))

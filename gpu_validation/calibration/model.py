@@ -20,11 +20,12 @@ PASSES = 50  # mixed passes over the data at which the drive of the preference i
 
 
 class Free(NamedTuple):
-    """A fitted number: where it starts, its bounds, and whether it is fitted on a log scale."""
+    """A fitted number: where it starts, its bounds, how far off it is to be expected, whether on a log scale."""
 
     start: float
     low: float
     high: float
+    width: float
     log: bool = False
 
 
@@ -42,20 +43,20 @@ def numbers(space_options: list[str]) -> dict[str, Free]:
     ['scale', 'rate']
     """
     out = {
-        "scale": Free(0.3, 0.0, 50.0),
-        "rate": Free(1.0, 1e-3, 1e3, log=True),
-        "mixing_power": Free(8.0, 0.0, 30.0),
-        "onset": Free(0.3, 0.0, 0.95),
-        "none_visibility": Free(0.3, 0.0, 1.0),
-        "none_fading": Free(4.0, 0.05, 40.0, log=True),
-        "mixed_scale": Free(0.5, 0.0, 1.0),
-        "input_factor": Free(1.0, 0.0, 10.0),
-        "scale_growth": Free(0.0, 0.0, 10.0),
-        "open_gate": Free(1.0, -1.0, 2.0),
+        "scale": Free(0.3, 0.0, 10.0, 0.3),
+        "rate": Free(1.0, 1e-3, 1e3, 2.0, log=True),
+        "mixing_power": Free(8.0, 0.0, 30.0, 8.0),
+        "onset": Free(0.02, 0.0, 0.95, 0.3),  # before the drive of any run: beyond it there is no slope
+        "none_visibility": Free(0.3, 0.0, 1.0, 0.3),
+        "none_fading": Free(4.0, 0.05, 40.0, 1.0, log=True),
+        "mixed_scale": Free(0.5, 0.0, 1.0, 0.3),
+        "input_factor": Free(1.0, 0.0, 10.0, 2.0),
+        "scale_growth": Free(0.0, 0.0, 10.0, 1.0),
+        "open_gate": Free(1.0, -1.0, 2.0, 0.5),
     }
     for option in space_options:
-        out[f"bias {option}"] = Free(0.0, -1.0, 1.0)
-        out[f"preference {option}"] = Free(0.0, -10.0, 10.0)
+        out[f"bias {option}"] = Free(0.0, -1.0, 1.0, 0.02)
+        out[f"preference {option}"] = Free(0.0, -10.0, 10.0, 0.3)
     return out
 
 

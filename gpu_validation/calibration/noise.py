@@ -3,7 +3,8 @@
     sd[run, epoch, d, k] = noise * noise_of[k] * (1 + noise_growth * q)      q = mixed passes / PASSES
     recorded - predicted = A * own[run, d, k] + step noise / sqrt(steps),    A = noise_of[k] * (1 + noise_growth * q)
 
-The first is fitted to the recorded sd over steps (least squares of its logarithm); `idiosyncrasy` is the sd of `own`
+The first is fitted to the recorded sd over steps (least squares of its logarithm; where a method draws its theta, the
+spread that the draws make is in it, and a simulated search has it twice); `idiosyncrasy` is the sd of `own`
 beyond what step noise leaves in a run's weighted mean (method of moments).
 """
 
@@ -49,7 +50,7 @@ def with_noise(predictor: Predictor, params: SharedWeightsParams) -> SharedWeigh
     whole = float(np.exp(np.log(level).mean()))
     # options are taken by their number: the decisions of a space that is calibrated have the same ones
     names = found.space.options[0]
-    factors = {name: 0.0 for name in names}
+    factors = dict.fromkeys(names, 0.0)
     factors |= {names[k]: float(v / whole) for k, v in zip(loud, level, strict=True)}
     noisy = params.model_copy(update={"noise": whole, "noise_of": factors, "noise_growth": float(x[0])})
     return noisy.model_copy(update={"idiosyncrasy": own_pattern(predictor, noisy)})

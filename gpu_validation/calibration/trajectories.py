@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Course:
-    """How searches of one method went: `theta` `[S, E, K]` mean over decisions, `skips` `[S, E]`, final cells `[S, D]`."""
+    """How searches went: `theta` `[S, E, K]` (mean over d), `skips` ratio `[S, E]`, `archs` `[S, D]` at the end."""
 
     theta: Array
     skips: Array
@@ -75,7 +75,7 @@ def compare(theirs: Course, ours: Course) -> dict[str, float]:
     """Errors of simulated (`ours`) against recorded searches.
 
     `theta_rmse`: of the mean over searches and decisions, over epochs and options; `theta_r2`: its share explained
-    against a theta that stays as it was at the first epoch's start (uniform); `skip_rmse` of the mean skip ratio over
+    against a theta that stays uniform; `skip_rmse` of the mean skip ratio over
     epochs; `operations`: overlap in [0, 1] of the shares of operations in the final cells; `skip_sd`: sd over simulated
     searches of the final skip ratio, `skips` and `skips_recorded` its means.
     """

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def record(
-    method: Annotated[str, typer.Argument(help="What trains the supernet: rsps for uniform single paths, darts, ...; or a plan.")],
+    method: Annotated[
+        str, typer.Argument(help="What trains the supernet: rsps for uniform single paths, darts, ...; or a plan.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the record, the recording and the predictions.")],
     data: Data = "digits",
     data_folder: DataFolder = None,

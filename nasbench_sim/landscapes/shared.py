@@ -1,7 +1,7 @@
 """A small mechanistic model of weight sharing on top of a table: what a search sees while a supernet trains.
 
     L(theta; m, p) = scale (1 - (1 - mixed_scale) mu) G E_T[theta_eff] - sum_d sum_k w[d, k] theta[d, k]
-    w[d, k]  = preference[k] f_d max(0, drive - onset) + bias[k] mu,    f_d = input_factor where d leaves the input, or 1
+    w[d, k]  = preference[k] f_d max(0, drive - onset) + bias[k] mu, f_d = input_factor where d leaves the input, or 1
     G        = 1 + scale_growth * epoch / 50
     mu       = mixing(theta)^none_fading, 0 for the gates of a single cell; 1 in mixtures unless `none_fading` is given
     theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; what is missing acts as `none`

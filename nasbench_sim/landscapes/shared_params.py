@@ -22,8 +22,8 @@ class SharedWeightsParams(BaseModel):
     `lr_max`, `lr_min` of the cosine schedule of the shared weights (SGD 0.025 -> 0.001 in every recorded and
     published NAS-Bench-201 setting).
 
-    The others are switched off by default, so that older files mean what they did. mu = mixing(theta)^none_fading is how
-    much theta is a mixture (None: wholly; 0 for single cells). `none` acts as itself by 1 - mu; `bias` (nats by option)
+    The others are off by default, so that older files mean what they did. mu = mixing(theta)^none_fading is how much
+    theta is a mixture (None: wholly; 0 for single cells). `none` acts as itself by 1 - mu; `bias` (nats by option)
     is a preference that only mixtures show, from the start; the table weighs 1 - (1 - mixed_scale) mu, and by
     `scale_growth` more after 50 epochs than at the start; `input_factor`: of the preference on edges that leave the
     input of a NAS-Bench-201 cell; `open_gate`: share of its slope that the open gate of a single cell shows.
