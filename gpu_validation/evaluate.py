@@ -61,7 +61,7 @@ def mixture_score(
     """
     out = np.full((2, len(theta)), np.nan)
     with torch.no_grad():
-        for s in np.flatnonzero(state.extra["broken"] < 0):
+        for s in np.flatnonzero(state.extra["broken"] < 0).tolist():
             row = land.row(state, s)
             tensors, at = land.net.views(row.weights), (land.gates(theta[s]), land.active(theta[s]))
             loss, right, count = 0.0, 0, 0

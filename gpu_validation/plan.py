@@ -133,7 +133,7 @@ def read_plan(what: str | Path) -> Plan:
 
 def jobs(plan: Plan) -> list[Job]:
     """All searches of a plan, the first seed of every entry first; raises `SpecError` for impossible settings."""
-    out = []
+    out: list[tuple[int, int, Job]] = []
     for entry in plan.runs:
         settings = make_settings(**{**plan.net, **entry.net})
         for place, seed in enumerate(entry.seeds or plan.seeds):
@@ -171,7 +171,9 @@ def run_plan(
     """
     listed = [job for job in jobs(plan) if job.name.startswith(only)]
     if not listed:
-        raise SpecError(f"plan {plan.name} has no run called {only}...; it has {', '.join(label(e) for e in plan.runs)}")
+        raise SpecError(
+            f"plan {plan.name} has no run called {only}...; it has {', '.join(label(e) for e in plan.runs)}"
+        )
     work = out / "work"
     try:
         work.mkdir(parents=True, exist_ok=True)

@@ -126,8 +126,8 @@ class Watched:
     def drain(self, seeds: Array) -> dict[str, Array]:
         """Means of `seeds[S]` since the last call, `[S]` or `[S, D, K]`, NaN where nothing was seen.
 
-        `usage`, `usage_squared` over the weight steps; `point`, `gradient` and `gradient_sd` (over steps, n - 1) over the
-        architecture steps; `loss`; `steps` and `looks` themselves.
+        `usage`, `usage_squared` over the weight steps; `point`, `gradient` and `gradient_sd` (over steps, n - 1) over
+        the architecture steps; `loss`; `steps` and `looks` themselves.
         """
         empty = {name: np.zeros(self._shape if wide else ()) for name, wide in SUMS.items()}
         rows = [self._sums.get(seed, empty) for seed in np.asarray(seeds).tolist()]

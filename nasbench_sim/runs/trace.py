@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.errors import RunError
+from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.landscapes.watched import Watched
 from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.sealed import read_numbers, read_sealed, write_sealed
@@ -110,7 +110,7 @@ class Trace:
         )
 
     def extended(self, row: Mapping[str, Array], archs: Array, looked: Array | None, cells: Array) -> Trace:
-        """One epoch more: `row[name]` `[S]` or `[S, D, K]`, the derived cells `[S, D]`, one-shot accuracies `[S, M]`."""
+        """One epoch more: `row[name]` `[S]` or `[S, D, K]`, derived cells `[S, D]`, one-shot accuracies `[S, M]`."""
         n, shape = len(self.seeds), (self.space.D, self.space.K)
         epoch = {}
         for name, wide in EPOCH.items():
@@ -129,10 +129,14 @@ class Trace:
         path = Path(path)
         with write_sealed(path, KIND) as file:
             about = json.dumps(dict(self.about), sort_keys=True).encode()
-            arrays = {"about": np.frombuffer(about, dtype=np.uint8), "seeds": self.seeds, "archs": self.archs}
+            arrays: dict[str, Array] = {
+                "about": np.frombuffer(about, dtype=np.uint8),
+                "seeds": self.seeds,
+                "archs": self.archs,
+            }
             arrays |= {"cells": self.cells, "looked": self.looked, "one_shot": self.one_shot}
             arrays |= {f"epoch/{name}": values for name, values in self.epoch.items()}
-            for name, values in arrays.items():
+            for name, values in sorted(arrays.items()):  # equal bytes for equal content
                 packed = {"chunks": True, "fletcher32": True, "compression": "gzip", "shuffle": True}
                 file.create_dataset(name, data=values, track_times=False, **(packed if values.size else {}))
         return path
@@ -155,7 +159,7 @@ class Trace:
             one_shot = numbers("one_shot", "f").astype(np.float32)
             epoch = {
                 name: read_numbers(file["epoch"], name, where=where, error=RunError).astype(np.float32)
-                for name in (file["epoch"] if "epoch" in file else ())
+                for name in file.get("epoch", ())
             }
         trace = cls(about, seeds, epoch, archs, cells, looked, one_shot)
         _check(trace, where)
@@ -166,10 +170,13 @@ def _check(trace: Trace, where: str) -> None:
     """Raise `RunError` unless everything is of the same searches and epochs."""
     if not isinstance(trace.about, dict) or not isinstance(trace.about.get("method"), str):
         raise RunError(f"{where}: does not say what was recorded; {_MEND}")
-    space = trace.space
+    try:
+        space = trace.space
+    except (KeyError, SpecError) as error:
+        raise RunError(f"{where}: is of a space that is not known here ({error}); {_MEND}") from error
     grid, looks = trace.archs.shape[:2], (len(trace.seeds), len(trace.looked), len(trace.cells))
     fits = trace.archs.ndim == 3 and trace.archs.shape == (len(trace.seeds), trace.epochs, space.D)
-    fits &= set(trace.epoch) == (set(EPOCH) if trace.epochs else set())
+    fits &= set(trace.epoch) == set(EPOCH) or not (trace.epoch or trace.epochs)
     fits = fits and all(
         values.shape == ((*grid, space.D, space.K) if EPOCH[name] else grid) for name, values in trace.epoch.items()
     )

@@ -20,6 +20,7 @@ from nasbench_sim.runs.engine import Batch
 from nasbench_sim.runs.grid import load_grid
 from nasbench_sim.runs.plan import FORMAT, PLAN, read_plan
 from nasbench_sim.runs.record import _digest
+from nasbench_sim.runs.trace import Trace, trace_of
 from nasbench_sim.sealed import BLOCK, _seal
 from nasbench_sim.tables.curves_file import PlaneFile
 from nasbench_sim.tables.curves_writer import CurveWriter
@@ -136,6 +137,18 @@ def _checkpoints(folder: Path) -> list[bytes]:
 @target("checkpoint", "checkpoints of runs (HDF5)", _checkpoints, mend=_sealed_again, words=_HDF5)
 def _(data: bytes, folder: Path) -> object:
     return load_checkpoint(written(folder, "a.h5", data), **_key("x"))
+
+
+def _traces(folder: Path) -> list[bytes]:
+    batch = Batch(make_spec(method="darts", **_SPEC), synthetic_table(), np.arange(2))
+    trace = trace_of(batch, {"method": "darts", "space": "nb201"})
+    looked = trace.extended({}, trace.archs[:, -1], np.full((2, 3), 50.0), np.arange(3))
+    return [looked.save(folder / "a.h5").read_bytes()]
+
+
+@target("trace", "traces of searches (HDF5)", _traces, mend=_sealed_again, words=_HDF5)
+def _(data: bytes, folder: Path) -> object:
+    return Trace.load(written(folder, "a.h5", data)).skip_ratio
 
 
 def _plans(folder: Path) -> list[bytes]:

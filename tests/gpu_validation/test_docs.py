@@ -51,3 +51,16 @@ def test_every_setting_of_the_network_is_on_the_page() -> None:
     assert set(SupernetSettings.model_fields) - {"space", "nesterov"} == {
         name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
     }
+
+
+def test_the_plan_on_the_page_is_one(tmp_path: Path) -> None:
+    from gpu_validation.plan import jobs, read_plan
+
+    path = tmp_path / "my-plan.yaml"
+    path.write_text(re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0])
+    assert [job.name for job in jobs(read_plan(path))] == [
+        "darts-seed0",
+        "darts-c8-seed0",
+        "darts-seed1",
+        "darts-seed2",
+    ]

@@ -122,7 +122,7 @@ def test_what_is_refused() -> None:
         replace(DATA, images={k: v for k, v in DATA.images.items() if k != "test"})
     with pytest.raises(SpecError, match="uint8"):
         replace(DATA, images={k: v.float() for k, v in DATA.images.items()})
-    for name in set(DATASETS) - {"digits", "synthetic", "fashion-mnist"}:
+    for name in set(DATASETS) - {"digits", "synthetic", "fashion-mnist", "fashion-mini"}:
         with pytest.raises(TableError, match="--data-folder"):
             load_dataset(name)
 

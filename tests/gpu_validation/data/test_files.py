@@ -307,3 +307,17 @@ def test_a_header_that_claims_a_huge_array_is_refused_before_it_is_made(tmp_path
 def test_the_real_subset(shared_data: Path) -> None:
     data = load_dataset("cifar10-subset", folder=shared_data)
     assert [data.size(s) for s in ("train", "valid", "test")] == [5000, 5000, 2000]
+
+
+def test_fashion_mini_is_the_shrunk_beginning_of_each_class() -> None:
+    if not DEBIAN.is_dir():
+        pytest.skip("the Debian package dataset-fashion-mnist is not installed")
+    whole, mini = load_dataset("fashion-mnist"), load_dataset("fashion-mini")
+    for split in ("train", "valid", "test"):
+        assert mini.images[split].shape == (2000, 1, 14, 14)
+        assert np.bincount(mini.labels[split]).tolist() == [200] * 10
+        first = int(np.flatnonzero(whole.labels[split].numpy() == int(mini.labels[split][0]))[0])
+        inner = whole.images[split][first, 0, 2:-2, 2:-2].numpy().astype(float)
+        want = np.floor(inner.reshape(14, 2, 14, 2).mean(axis=(1, 3)) + 0.5)
+        assert np.array_equal(mini.images[split][0, 0].numpy(), want)
+    assert mini.sha256 == "b68b7147a7b24fe008ddc313a8a5c2a3f1fe3bcc76a3351509c523971272c837"

@@ -1,0 +1,160 @@
+"""Which settings of a method collapse: predicted on the model over a whole grid, tried on true supernets at its ends.
+
+    nasbench-sim ablate plots/knobs_balenas.yaml --out runs/knobs-balenas
+    python plots/knobs.py choose runs/knobs-balenas --name balenas
+    gpu-validation record data/plans/knobs_balenas.yaml --threads 1 --out runs/knobs-balenas-supernet
+    python plots/knobs.py draw --name balenas --traces runs/knobs-balenas-supernet/traces
+
+`choose` writes data/knobs_NAME.json (every setting with what was predicted) and the plan: the three settings that are
+predicted to collapse least and the three that collapse most, no two of one end alike in all but one knob. The
+measure is the share of edges of the final cell without weights (skip connection, pooling, none).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import yaml
+from scipy.stats import spearmanr
+
+from nasbench_sim.files import atomic_path
+from nasbench_sim.reporting import save_figure
+from nasbench_sim.reporting.style import RC
+from nasbench_sim.runs import Run
+from nasbench_sim.runs.trace import Trace
+from nasbench_sim.spaces import NB201
+
+ROOT = Path(__file__).parents[1]
+ENDS = 3
+SEEDS = [0, 1]
+NET = {"channels": 2, "cells": 1, "batch": 64, "augment": False, "eval_images": 1000, "eval_batch": 1000}
+
+
+def without_weights(archs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Share of decisions of cells `[..., 6]` whose operation has no weights."""
+    free = ~NB201().parametric
+    return np.asarray(free[np.arange(6), archs].mean(axis=-1))
+
+
+def predicted(folder: Path) -> list[dict[str, Any]]:
+    """Every setting of an ablation: its parameters, mean share without weights, share of searches that collapsed."""
+    points = []
+    for path in sorted(folder.glob("cells/*/run.json")):
+        run = Run.load(path.parent)
+        share = without_weights(run.archs[~run.failed])
+        points.append(
+            {
+                "params": dict(run.spec.params),
+                "without_weights": round(float(share.mean()), 4),
+                "collapsed": round(float((share >= 5 / 6).mean()), 4),
+                "test": round(float(np.nanmean(run.final("test"))), 3),
+                "seeds": len(run.seeds),
+            }
+        )
+    return points
+
+
+def ends(points: list[dict[str, Any]], knobs: list[str]) -> list[dict[str, Any]]:
+    """The `ENDS` settings predicted to collapse least, then those that do most; see the head."""
+    order = sorted(points, key=lambda p: (p["without_weights"], p["collapsed"]))
+    chosen = []
+    for side in (order, order[::-1]):
+        kept: list[dict[str, Any]] = []
+        for point in side:
+            if all(sum(point["params"][k] != other["params"][k] for k in knobs) > 1 for other in kept):
+                kept.append(point)
+            if len(kept) == ENDS:
+                break
+        chosen += kept
+    return chosen
+
+
+def choose(folder: Path, name: str) -> None:
+    """Write the map of all settings and the plan of those that are tried."""
+    points = predicted(folder)
+    knobs = sorted({k for p in points for k in p["params"] if len({repr(q["params"][k]) for q in points}) > 1})
+    tried = ends(points, knobs)
+    runs = []
+    for number, point in enumerate(tried):
+        point["label"] = f"{name}-{'low' if number < ENDS else 'high'}{number % ENDS}"
+        runs.append({"method": name, "label": point["label"], "params": point["params"]})
+    with atomic_path(ROOT / "data" / f"knobs_{name}.json") as part:
+        part.write_text(json.dumps({"knobs": knobs, "points": points}, indent=1) + "\n")
+    plan = {
+        "name": f"knobs-{name}",
+        "about": f"settings of {name} that the model predicts to collapse least and most (plots/knobs.py choose)",
+        "data": "fashion-mini",
+        "net": {**NET, "curvature": 0},
+        "seeds": SEEDS,
+        "epochs": 50,
+        "every": 50,
+        "cells": 0,
+        "runs": runs,
+    }
+    with atomic_path(ROOT / "data" / "plans" / f"knobs_{name}.yaml") as part:
+        part.write_text(f"# Written by plots/knobs.py choose\n{yaml.safe_dump(plan, sort_keys=False)}")
+    for point in tried:
+        print(point["label"], point["without_weights"], point["collapsed"], {k: point["params"][k] for k in knobs})
+
+
+def draw(name: str, folder: Path) -> None:
+    """The map, and what true supernets did at its ends."""
+    document = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
+    points, knobs = document["points"], document["knobs"]
+    tried = [p for p in points if "label" in p]
+    seen = {}
+    for point in tried:
+        traces = [Trace.load(path) for path in sorted(folder.glob(f"{point['label']}-seed*.h5"))]
+        if traces:
+            seen[point["label"]] = [float(without_weights(t.archs[0, -1])) for t in traces]
+    with plt.rc_context(RC):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.4), width_ratios=(1.7, 1))
+        row, ticks = 0, []
+        for knob in knobs:
+            for value in sorted({repr(p["params"][knob]) for p in points}, key=lambda v: (len(v), v)):
+                shares = [p["without_weights"] for p in points if repr(p["params"][knob]) == value]
+                left.plot(shares, np.full(len(shares), row), "|", color="#0072B2", alpha=0.25, markersize=9)
+                left.plot(np.mean(shares), row, "o", color="#D55E00", markersize=5)
+                ticks.append((row, f"{knob} = {value}"))
+                row += 1
+            row += 0.6
+        left.set_yticks([r for r, _ in ticks], [t for _, t in ticks])
+        left.invert_yaxis()
+        left.set_xlabel("predicted share of edges without weights (dot: mean over the other knobs)")
+        left.set_title(f"{len(points)} settings on the model, {points[0]['seeds']} seeds each")
+        for point in tried:
+            values = seen.get(point["label"], [])
+            colour = "#009E73" if "low" in point["label"] else "#CC79A7"
+            right.plot([point["without_weights"]] * len(values), values, "o", color=colour, alpha=0.8)
+        right.plot([0, 1], [0, 1], color="#767676", linewidth=0.8, linestyle=":")
+        pairs = [(p["without_weights"], np.mean(seen[p["label"]])) for p in tried if p["label"] in seen]
+        if len(pairs) > 2:
+            right.set_title(f"six of them on true supernets: Spearman {spearmanr(*zip(*pairs, strict=True))[0]:.2f}")
+        right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        right.set_xlabel("predicted share of edges without weights")
+        right.set_ylabel("on a true supernet, one dot a seed")
+        figure.tight_layout()
+        print(save_figure(figure, Path(__file__).with_name(f"knobs_{name}.png")))
+
+
+def main() -> None:
+    """Choose or draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("choose", "draw"))
+    parser.add_argument("folder", type=Path, nargs="?", help="choose: the folder of the ablation")
+    parser.add_argument("--name", required=True, choices=("balenas", "bpnas"))
+    parser.add_argument("--traces", type=Path)
+    args = parser.parse_args()
+    if args.what == "choose":
+        choose(args.folder, args.name)
+    else:
+        draw(args.name, args.traces or ROOT / "data" / "traces" / f"knobs_{args.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""DARTS and BaLeNAS on true supernets beside the same searches on the model: draws plots/supernet_cifar10.png.
+
+    gpu-validation record depth --data-folder cifar10_jpeg_subset.npz --threads 1 --out runs/depth
+    python plots/supernet_cifar10.py --traces runs/depth/traces
+
+Needs the table `nb201`. Without --traces the recordings of data/traces/depth are drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import nasbench_sim as nb
+from nasbench_sim.reporting import save_figure
+from nasbench_sim.reporting.style import RC
+from nasbench_sim.runs import make_spec
+from nasbench_sim.runs.engine import Batch
+from nasbench_sim.runs.trace import Trace, trace_of
+
+ROWS = (
+    ("skip_ratio", "skip connections in the derived cell\n(fraction of edges)"),
+    ("loss", "search loss (nats; the model's has no\ncommon offset with a network's)"),
+    ("eigenvalue", "dominant eigenvalue (1/α²)"),
+)
+SUPERNET, MODEL = "#D55E00", "#0072B2"
+SEEDS = 64
+
+
+def simulated(trace: Trace) -> Trace:
+    """The recorded search on the weight-sharing model over nb201's CIFAR-10 accuracies."""
+    table = nb.open_table("nb201")
+    spec = make_spec(
+        method=trace.method,
+        params=dict(trace.about["params"]),
+        table="nb201",
+        dataset="cifar10",
+        seeds=SEEDS,
+        epochs=int(trace.about["epochs"]),
+        steps_per_epoch=int(trace.about["steps_per_epoch"]),
+    )
+    return trace_of(Batch(spec, table, np.arange(SEEDS)), trace.about)
+
+
+def values(trace: Trace, name: str) -> np.ndarray[Any, Any]:
+    """`[S, E]` of a row of the figure."""
+    return trace.skip_ratio if name == "skip_ratio" else trace.epoch[name]
+
+
+def main() -> None:
+    """Read, simulate, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, default=Path(__file__).parents[1] / "data" / "traces" / "depth")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("supernet_cifar10.png"))
+    args = parser.parse_args()
+    traces = [Trace.load(path) for path in sorted(args.traces.glob("*.h5"))]
+    methods = sorted({trace.method for trace in traces}, reverse=True)
+    with plt.rc_context(RC), threadpool_limits(1):
+        figure, axes = plt.subplots(
+            3, len(methods), figsize=(3.6 * len(methods), 6.6), sharex=True, sharey="row", squeeze=False
+        )
+        for column, method in enumerate(methods):
+            mine = [trace for trace in traces if trace.method == method]
+            model = simulated(mine[0])
+            for ax, (name, words) in zip(axes[:, column], ROWS, strict=True):
+                for trace in mine:
+                    seen = values(trace, name)[0]
+                    there = np.flatnonzero(np.isfinite(seen))
+                    ax.plot(there + 1, seen[there], color=SUPERNET, linewidth=1.2, marker="o" * (len(there) < 10))
+                low, middle, high = np.nanquantile(values(model, name), (0.05, 0.5, 0.95), axis=0)
+                epochs = np.arange(1, len(middle) + 1)
+                ax.fill_between(epochs, low, high, color=MODEL, alpha=0.2, linewidth=0)
+                ax.plot(epochs, middle, color=MODEL, linestyle="--")
+                if not column:
+                    ax.set_ylabel(words)
+            n = min(trace.epochs for trace in mine)
+            gap = np.mean([t.skip_ratio[0, :n] for t in mine], axis=0) - model.skip_ratio[:, :n].mean(axis=0)
+            axes[0, column].set_title(
+                f"{nb.methods()[method].title}: RMSE of the mean skip ratio {np.sqrt((gap**2).mean()):.2f}"
+            )
+        axes[0, 0].plot([], [], color=SUPERNET, label="true supernet, one line a seed")
+        axes[0, 0].plot([], [], color=MODEL, linestyle="--", label=f"model, {SEEDS} seeds: median, 5-95 %")
+        axes[0, 0].legend(loc="upper left")
+        for ax in axes[-1]:
+            ax.set_xlabel("search epoch (8 channels, 1 cell a stage, 10,000 images)")
+        figure.tight_layout()
+        print(save_figure(figure, args.out))
+
+
+if __name__ == "__main__":
+    main()
