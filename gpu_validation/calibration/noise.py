@@ -20,7 +20,7 @@ from gpu_validation.calibration.model import Predictor
 from nasbench_sim.landscapes import SharedWeightsParams
 
 Array = npt.NDArray[Any]
-_SILENT = 1e-6  # an sd below this share of the others is none: `none` of a supernet
+_SILENT = 0.1  # an sd below this share of the largest of its epoch is no noise: `none` of a supernet has 0
 
 
 def with_noise(predictor: Predictor, params: SharedWeightsParams) -> SharedWeightsParams:
@@ -34,7 +34,7 @@ def with_noise(predictor: Predictor, params: SharedWeightsParams) -> SharedWeigh
     number = shown.sum(axis=2)
     mean_square = np.where(shown, found.spread, 0) ** 2
     rms = np.sqrt(mean_square.sum(axis=2) / np.maximum(number, 1))  # [R, E, K], over decisions
-    use = (number > 0) & (rms > _SILENT * rms.max())
+    use = (number > 0) & (rms > _SILENT * rms.max(axis=2, keepdims=True))
     loud = np.flatnonzero(use.any(axis=(0, 1)))
     logs = np.log(np.where(use, rms, 1))
 

@@ -133,8 +133,8 @@ def felt(found: Array, weight: Array) -> Array:
 
     >>> import numpy as np
     >>> w = precision(np.array([[[[0.0, 2.0, 2.0]]]]), np.ones((1, 1, 1, 3), dtype=bool), np.array([4]))
-    >>> felt(np.array([[[[1.0, 4.0, 6.0]]]]), w).round(2).tolist()
-    [[[[-0.0, 3.0, 5.0]]]]
+    >>> felt(np.array([[[[1.0, 4.0, 6.0]]]]), w)[..., 1:].round(2).tolist()
+    [[[[3.0, 5.0]]]]
     """
     total = weight.sum(axis=3, keepdims=True)
     values = np.where(weight > 0, found, 0)

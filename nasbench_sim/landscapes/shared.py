@@ -140,7 +140,7 @@ class SharedWeightsLandscape:
         """
         if self.params.none_fading is None:
             return None
-        mixed = np.clip(self._mixing(theta) if mixing is None else mixing, 0, 1)
+        mixed = np.minimum(np.maximum(self._mixing(theta) if mixing is None else mixing, 0), 1)
         return np.asarray((mixed ** self._as(self.params.none_fading))[..., None, None])
 
     def _own(self, state: LandscapeState, theta: Array, mu: Array | None) -> Array:
@@ -154,7 +154,9 @@ class SharedWeightsLandscape:
 
     def _blend(self, theta: Array, own: Array) -> Array:
         kept = theta * own
-        return np.asarray(kept + over_options(theta - kept) * self._absent)
+        out = over_options(theta - kept) * self._absent
+        out += kept
+        return np.asarray(out)
 
     def _tilt(self, progress: Array) -> Array:
         """The linear part of the noise-free gradient that single cells show as well, `[S, D, K]`."""
@@ -196,12 +198,16 @@ class SharedWeightsLandscape:
         loss, g = self.table_landscape.loss_and_grad(None, self._blend(theta, own))
         # chain rule through theta_eff: an option's own share follows its own slope, the rest that of "absent"
         absent = over_options(g * self._absent)
-        inner = absent + own * (g - absent)
+        inner = g - absent
+        inner *= own
+        inner += absent
         if moves is not None:
             inner = inner + theta * (g - absent) * moves
         linear = over_options(over_options(tilt * theta)[..., 0])[..., 0]
         whole = scale if np.ndim(scale) == 0 else scale[..., 0, 0]
-        return whole * loss + linear, scale * inner + tilt
+        inner *= scale
+        inner += tilt
+        return whole * loss + linear, inner
 
     def _at(
         self, state: LandscapeState, theta: Array, discrete: bool = False, mixing: Array | None = None
@@ -236,8 +242,9 @@ class SharedWeightsLandscape:
         return self._with_noise(state, theta, self._at(state, theta, discrete))
 
     def _with_noise(self, state: LandscapeState, theta: Array, exact: tuple[Array, Array]) -> tuple[Array, Array]:
-        noise = self._batch_noise(state)
-        return exact[0], exact[1] + (noise if theta.ndim == 3 else noise[:, None])
+        noise, grad = self._batch_noise(state), exact[1]
+        grad += noise if theta.ndim == 3 else noise[:, None]
+        return exact[0], grad
 
     def unrolled(self, state: LandscapeState | None, theta: Array, xi: float) -> tuple[Array, Array]:
         """Loss and total gradient after one virtual weight step at theta: through dm/dtheta = xi rate lr (1 - m).
@@ -268,8 +275,11 @@ class SharedWeightsLandscape:
 
     def _batch_noise(self, state: LandscapeState) -> Array:
         batch = self._streams(state.seeds).normal("gradient", int(state.step[0]), (self.space.D, self.space.K))
-        out: Array = self._own_field(state) + batch * (self._as(self.params.noise) * self._noise)
-        return out * self._growth(state)[:, None, None] if self.params.noise_growth else out
+        out: Array = batch * (self._as(self.params.noise) * self._noise)
+        out += self._own_field(state)
+        if self.params.noise_growth:
+            out *= self._growth(state)[:, None, None]
+        return out
 
     def _growth(self, state: LandscapeState) -> Array:
         """Growth `[S]` of the noise with training progress."""
@@ -335,7 +345,10 @@ class SharedWeightsLandscape:
         gain = self._as(self.params.rate_progress / state.horizon.steps_per_epoch) * self._mixed(usage)
         for i in range(steps):
             rate = np.minimum(self._rate * self._as(self._lr(state, i)), 1)
-            maturity = maturity + rate * usage * (1 - maturity)
+            gained = rate * usage
+            gained *= 1 - maturity
+            gained += maturity
+            maturity = gained
             progress = progress + gain * (1 - progress) ** 2
         return state._replace(step=state.step + steps, maturity=maturity, progress=progress)
 
