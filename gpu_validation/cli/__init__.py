@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 
 from gpu_validation import __version__
 from gpu_validation.cli.benching import bench
+from gpu_validation.cli.calibrating import calibrate
 from gpu_validation.cli.proxying import proxies
 from gpu_validation.cli.recording import record
 from gpu_validation.cli.searching import search
@@ -59,6 +60,9 @@ app.command(epilog="Example: gpu-validation search darts --data digits --seeds 0
 )
 
 app.command(epilog="Example: gpu-validation record rsps --epochs 4 --every 2 --cells 50 --out runs/rsps-digits")(record)
+app.command(
+    epilog="Example: gpu-validation calibrate runs/breadth/traces --out calibration.json --figure calibration.png"
+)(calibrate)
 app.command(epilog="Example: gpu-validation train 1462 11472 --data digits --set epochs=5 --out runs/two-cells")(train)
 app.command(epilog="Example: gpu-validation bench --channels 8 --cells 1 --batch 16 --repeats 3")(bench)
 app.command(epilog="Example: gpu-validation proxies --name synflow --arch 1462 --arch 6111 --out synflow.csv")(proxies)
