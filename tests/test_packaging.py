@@ -82,7 +82,8 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     published = {p.name for p in (ROOT / "data" / "published").glob("*.json")}
     assert len(published) >= 5
     expected = {f"nasbench_sim/_data/published/{name}" for name in published}
-    expected |= {"nasbench_sim/_data/shared_weights.json", "nasbench_sim/reporting/report.html.j2"}
+    expected |= {"nasbench_sim/_data/shared_weights.json", "nasbench_sim/_data/logged_cells.json"}
+    expected |= {f"nasbench_sim/reporting/{name}" for name in ("report.html.j2", "fidelity.html.j2", "page.css")}
     for package in ("nasbench_sim", "gpu_validation"):
         expected.add(f"{package}/py.typed")
         sources = (p.relative_to(ROOT).as_posix() for p in project_files() if p.suffix == ".py")
@@ -92,7 +93,12 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     assert info == f"nasbench_sim-{nasbench_sim.__version__}.dist-info"
     assert f"{info}/licenses/LICENSE" in names
     assert {name.split("/")[0] for name in names} == {"nasbench_sim", "gpu_validation", info}
-    assert not [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".h5", ".anb"))]
+    assert not [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".anb"))]
+    recordings = {name for name in names if name.endswith(".h5")}
+    assert recordings == {
+        f"nasbench_sim/_data/{p.relative_to(ROOT / 'data').as_posix()}"
+        for p in (ROOT / "data" / "traces").rglob("*.h5")
+    }
 
 
 def test_the_metadata(wheel: Path) -> None:

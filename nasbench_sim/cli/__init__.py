@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from nasbench_sim import __version__
-from nasbench_sim.cli import ablating, ensembles, looking, methods, pareto, reproduce, searching, tables
+from nasbench_sim.cli import (
+    ablating,
+    ensemble_study,
+    ensembles,
+    fidelity,
+    looking,
+    methods,
+    pareto,
+    reproduce,
+    searching,
+    tables,
+)
 from nasbench_sim.cli.program import run_program
 
 __all__ = ["app", "main"]
@@ -39,6 +50,12 @@ app.command("ablate", epilog="Example: nasbench-sim ablate spec.yaml --out runs/
 app.command(
     "ensemble", epilog="Example: nasbench-sim ensemble valid.h5 --method nes-rs --size 3 --seeds 20 --test test.h5"
 )(ensembles.ensemble)
+app.command(
+    "ensemble-study", epilog="Example: nasbench-sim ensemble-study valid.h5 --test test.h5 --out runs/ensembles"
+)(ensemble_study.ensemble_study)
+app.command("fidelity", epilog="Example: nasbench-sim fidelity --traces runs/breadth/traces --out fidelity")(
+    fidelity.fidelity
+)
 app.add_typer(tables.app, name="tables")
 app.add_typer(methods.app, name="methods")
 

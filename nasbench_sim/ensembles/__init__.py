@@ -1,5 +1,6 @@
 """Ensembles from per-sample predictions: what the members predict, how good they are together, which to take."""
 
+from nasbench_sim.ensembles.coverage import Coverage, coverage
 from nasbench_sim.ensembles.members import ensemble_accuracy, member_archs
 from nasbench_sim.ensembles.metrics import Scores, score
 from nasbench_sim.ensembles.posterior import PosteriorSample, frequencies, nes_bs, posterior_mass
@@ -8,6 +9,7 @@ from nasbench_sim.ensembles.selection import RandomPool, Selection, forward_sele
 from nasbench_sim.ensembles.svgd import svgd_rd
 
 __all__ = [
+    "Coverage",
     "PosteriorSample",
     "PredictionSource",
     "Predictions",
@@ -15,6 +17,7 @@ __all__ = [
     "Scores",
     "Selection",
     "check_partner",
+    "coverage",
     "ensemble_accuracy",
     "forward_select",
     "frequencies",

@@ -25,6 +25,7 @@ from nasbench_sim.streams import Streams
 
 Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
+Groups = tuple[IntArray, tuple[IntArray, ...]]
 Mode = Literal["mc", "svgd"]
 
 _SVGD = ("delta", "width", "lengthscale", "steps", "step_size")  # parameters of mode svgd only
@@ -67,30 +68,38 @@ class PosteriorSample:
         if self.mode == "mc" and idle:
             raise SpecError(f"nes-bs with mode mc has no {', '.join(idle)}; leave that out, or take mode=svgd")
 
-    def select(self, predictions: Predictions, seeds: Sequence[int] | IntArray, theta: Array | None = None) -> IntArray:
+    def select(
+        self,
+        predictions: Predictions,
+        seeds: Sequence[int] | IntArray,
+        theta: Array | None = None,
+        groups: Groups | None = None,
+    ) -> IntArray:
         """Members `[S, size]`, rows of `predictions`, in the order of sampling; a row may occur more than once.
 
-        `theta`: `[D, K]` for all seeds or `[S, D, K]`, rows on the simplex. Raises `SpecError`, and `NotMeasured`
-        where no architecture with predictions has a positive probability.
+        `theta`: `[D, K]` for all seeds or `[S, D, K]`, rows on the simplex. `groups`: the cells to sample from and
+        the rows of the models of each; default those of the predictions, `coverage` gives equal cells their model
+        too. Raises `SpecError`, and `NotMeasured` where no architecture with predictions has a positive probability.
         """
         check_selectable(predictions, self.metric)
         if theta is None:
             raise SpecError("nes-bs samples from an architecture distribution: give theta [D, K] or [S, D, K]")
         streams = streams_of(seeds)
         theta = check_theta(theta, predictions, len(streams.seeds))
-        weights = _weights(predictions, theta / theta.max(axis=2, keepdims=True))  # scaled: 28 small factors underflow
+        groups = groups or predictions.groups
+        weights = _weights(groups[0], theta / theta.max(axis=2, keepdims=True))  # scaled: 28 small factors underflow
         total = _running_sum(weights)[:, -1]
         if not (total > 0).all():
             raise NotMeasured(
-                f"none of the {len(predictions.groups[0])} architectures with predictions has a positive probability "
+                f"none of the {len(groups[0])} architectures with predictions has a positive probability "
                 f"under theta (seed {streams.seeds[int((total <= 0).argmax())]}); give predictions of those it favours"
             )
         sample = self._particles if self.mode == "svgd" else self._independent
-        cells = sample(predictions, streams, theta, weights)
-        members = _models(predictions, streams, cells)
+        cells = sample(groups[0], streams, theta, weights)
+        members = _models(groups[1], streams, cells)
         return self._best(predictions, members)
 
-    def _independent(self, predictions: Predictions, streams: Streams, theta: Array, weights: Array) -> IntArray:
+    def _independent(self, archs: IntArray, streams: Streams, theta: Array, weights: Array) -> IntArray:
         """Architectures `[S, rounds, size]` (places among the distinct ones) by inverting the cumulative weights."""
         running = _running_sum(weights)
         out = np.empty((len(streams.seeds), self.rounds, self.size), dtype=np.int64)
@@ -101,7 +110,7 @@ class PosteriorSample:
                 out[s, r] = np.minimum(place, np.searchsorted(row, row[-1]))  # never past the last one with weight
         return out
 
-    def _particles(self, predictions: Predictions, streams: Streams, theta: Array, weights: Array) -> IntArray:
+    def _particles(self, archs: IntArray, streams: Streams, theta: Array, weights: Array) -> IntArray:
         """The same from SVGD-RD: particles start at draws of theta plus noise of `width` and move together."""
         d, k = theta.shape[1:]
         seeds = len(streams.seeds)
@@ -126,7 +135,7 @@ class PosteriorSample:
             step_size=self.step_size,
         )
         possible = np.repeat(np.broadcast_to(weights > 0, (seeds, weights.shape[1])), self.rounds, axis=0)
-        return _nearest(x, predictions.groups[0], possible).reshape(seeds, self.rounds, self.size)
+        return _nearest(x, archs, possible).reshape(seeds, self.rounds, self.size)
 
     def _best(self, predictions: Predictions, members: IntArray) -> IntArray:
         """Of the sets `[S, rounds, size]` the one with the best validation score; the first wins a tie."""
@@ -195,7 +204,7 @@ def posterior_mass(predictions: Predictions, theta: Array) -> npt.NDArray[np.flo
     >>> posterior_mass(p, np.array([[0.5, 0.5], [0.5, 0.5]])).tolist()
     [0.25]
     """
-    return np.asarray(_running_sum(_weights(predictions, check_theta(theta, predictions, None)))[:, -1])
+    return np.asarray(_running_sum(_weights(predictions.groups[0], check_theta(theta, predictions, None)))[:, -1])
 
 
 def check_theta(theta: npt.ArrayLike, predictions: Predictions, seeds: int | None) -> npt.NDArray[np.float64]:
@@ -225,9 +234,8 @@ def check_theta(theta: npt.ArrayLike, predictions: Predictions, seeds: int | Non
     return np.asarray(t)
 
 
-def _weights(predictions: Predictions, theta: Array) -> npt.NDArray[np.float64]:
-    """prod_d theta[s, d, a_d] of the distinct architectures, `[1 or S, A]`."""
-    archs = predictions.groups[0]
+def _weights(archs: IntArray, theta: Array) -> npt.NDArray[np.float64]:
+    """prod_d theta[s, d, a_d] of the architectures `[A, D]`, `[1 or S, A]`."""
     out = theta[:, 0, archs[:, 0]].copy()
     for d in range(1, archs.shape[1]):
         out *= theta[:, d, archs[:, d]]
@@ -255,9 +263,8 @@ def _nearest(x: Array, archs: IntArray, possible: Array) -> IntArray:
     return out
 
 
-def _models(predictions: Predictions, streams: Streams, cells: IntArray) -> IntArray:
+def _models(rows: tuple[IntArray, ...], streams: Streams, cells: IntArray) -> IntArray:
     """A model (row) of each architecture `[S, rounds, size]`: a uniform draw among its training seeds."""
-    rows = predictions.groups[1]
     count = np.array([len(r) for r in rows])
     first = np.cumsum(count) - count
     flat = np.concatenate(rows)

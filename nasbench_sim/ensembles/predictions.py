@@ -127,7 +127,7 @@ class Predictions:
     @cached_property
     def truth(self) -> npt.NDArray[np.float64]:
         """Probability of the true class, float64 `[N, I]`: all that the likelihood of an ensemble depends on."""
-        out = self.probabilities[:, np.arange(len(self.labels)), self.labels].astype(np.float64)
+        out = self.probabilities[:, np.arange(len(self.labels)), self.labels].astype(np.float64, order="C")
         out.setflags(write=False)
         return out
 

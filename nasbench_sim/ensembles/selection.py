@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_sim.ensembles.greedy import select_pools, truth_table
 from nasbench_sim.ensembles.metrics import TINY
 from nasbench_sim.ensembles.predictions import Predictions
 from nasbench_sim.errors import SpecError, unknown
@@ -23,6 +24,7 @@ IntArray = npt.NDArray[np.int64]
 Metric = Literal["nll", "accuracy"]
 
 _TOGETHER = 32  # candidates a block: 2.5 MB in float64 for 10,000 samples
+_SEEDS = 256  # pools drawn together: 26 MB of numbers for 6,466 models
 
 
 class Selection(NamedTuple):
@@ -146,14 +148,30 @@ class RandomPool:
         k = n if self.pool is None else self.pool
         if max(k, self.size) > n:
             raise SpecError(f"{n} models are fewer than the {max(k, self.size)} asked for; lower pool or size")
-        draws = streams_of(seeds).uniform("nes-rs pool", 0, (2, n)).astype(np.float64)
-        keys = draws[:, 0] + draws[:, 1] * 2.0**-24  # 48 bits: ties among thousands of models would favour low rows
-        pools = np.sort(np.argsort(keys, axis=1, kind="stable")[:, :k], axis=1)
+        pools = np.sort(draw_pools(seeds, n, k), axis=1)
+        if self.metric == "nll":
+            table = truth_table(predictions.probabilities, predictions.labels)
+            return select_pools(table, pools, self.size).members
         found: dict[bytes, IntArray] = {}
         for pool in pools:  # seeds with the same pool have the same members
             if pool.tobytes() not in found:
                 found[pool.tobytes()] = forward_select(predictions, self.size, metric=self.metric, pool=pool).members
         return np.stack([found[pool.tobytes()] for pool in pools])
+
+
+def draw_pools(seeds: Sequence[int] | IntArray, n: int, k: int) -> IntArray:
+    """For every seed `k` of `n` models without replacement, `[S, k]`, in the order in which they are drawn.
+
+    >>> draw_pools([4], 6, 3).tolist() == draw_pools([3, 4], 6, 6)[1:, :3].tolist()
+    True
+    """
+    listed = streams_of(seeds).seeds
+    out = np.empty((len(listed), k), dtype=np.int64)
+    for start in range(0, len(listed), _SEEDS):
+        draws = Streams(listed[start : start + _SEEDS]).uniform("nes-rs pool", 0, (2, n)).astype(np.float64)
+        keys = draws[:, 0] + draws[:, 1] * 2.0**-24  # 48 bits: ties among thousands of models would favour low rows
+        out[start : start + _SEEDS] = np.argsort(keys, axis=1, kind="stable")[:, :k]
+    return out
 
 
 def nes_rs(

@@ -53,10 +53,9 @@ def write_report(
 
 def render(runs: Sequence[Run], sections: Mapping[str, Comparison], title: str, drawings: Sequence[Drawing]) -> str:
     """The page as text."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = files("nasbench_sim.reporting").joinpath(TEMPLATE).read_text(encoding="utf-8")
     names = labels(runs)
-    return environment.from_string(source).render(
+    return fill(
+        TEMPLATE,
         title=clean(title),
         runs=[_run(run, name) for run, name in zip(runs, names, strict=True)],
         methods=_methods(runs),
@@ -75,6 +74,14 @@ def render(runs: Sequence[Run], sections: Mapping[str, Comparison], title: str, 
             for kind, drawn in drawings
         ],
     )
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template of this folder as text; every value is escaped unless it is `Markup`. All pages share one style."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    folder = files("nasbench_sim.reporting")
+    css = Markup(folder.joinpath("page.css").read_text(encoding="utf-8").rstrip())  # our own file
+    return environment.from_string(folder.joinpath(template).read_text(encoding="utf-8")).render(css=css, **values)
 
 
 def command_line(run: Run, width: int | None = None) -> str:

@@ -75,8 +75,8 @@ def one_shot(run: Run, table: Table, *, cells: int = 500, seeds: int = 4, role: 
     for _ in range(run.spec.epochs):
         progress = batch.advance(progress)
         loss = land.arch_loss(progress.shared, archs).astype(np.float64)
-        rank.append([_correlation(spearmanr, row, truth) for row in loss])
-        tau.append([_correlation(kendalltau, row, truth) for row in loss])
+        rank.append([correlation(spearmanr, row, truth) for row in loss])
+        tau.append([correlation(kendalltau, row, truth) for row in loss])
     return OneShot(sample, truth, loss, np.array(rank).T, np.array(tau).T)
 
 
@@ -85,7 +85,7 @@ def _role(table: Table, run: Run, role: str | None) -> str:
     return next(iter(table.report_keys_for(run.spec.dataset))) if role is None else role
 
 
-def _correlation(statistic: object, loss: FloatArray, truth: FloatArray) -> float:
+def correlation(statistic: object, loss: FloatArray, truth: FloatArray) -> float:
     """Rank correlation of -loss and truth, NaN where either is constant."""
     if np.ptp(loss) == 0 or np.ptp(truth) == 0:
         return float("nan")

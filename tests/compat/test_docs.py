@@ -66,7 +66,14 @@ def test_bring_your_own_benchmark(folder: Path) -> None:
         if kind != "console":
             said[text] = run(kind, text, folder)
     out = "\n".join(said.values())
-    for expected in ("mine-with-costs", "nats-part: ok", "nes-rs", "mine-again: imported", "proxies of cifar10"):
+    for expected in (
+        "mine-with-costs",
+        "nats-part: ok",
+        "nes-rs",
+        "nes-rs - random",
+        "mine-again: imported",
+        "proxies of cifar10",
+    ):
         assert expected in out
     assert len(said) > 12
 
