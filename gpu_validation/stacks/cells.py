@@ -48,7 +48,8 @@ def representatives() -> IntArray:
     (6466, True)
     """
     archs, classes = space().all, space().classes
-    work = sum(weight * (archs == op).sum(axis=1) for op, weight in ((CONV3, 1000), (CONV1, 100), (POOL, 10), (SKIP, 1)))
+    weights = ((CONV3, 1000), (CONV1, 100), (POOL, 10), (SKIP, 1))
+    work = sum(weight * (archs == op).sum(axis=1) for op, weight in weights)
     order = np.lexsort((np.arange(len(archs)), work, classes))
     first = np.concatenate([[True], np.diff(classes[order]) > 0])
     return np.asarray(order[first], dtype=np.int64)

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_validation.contracts import BN_EPS, BN_MOMENTUM
-from gpu_validation.reference.nb201 import CONV1, CONV3, EDGES, POOL, SKIP
+from gpu_validation.reference.nb201 import EDGES, POOL, SKIP
+from gpu_validation.stacks.cells import conv_edges, space
 from gpu_validation.supernets.nb201_macro import Macro, ReluConvBN, ResidualBlock
 from gpu_validation.supernets.nb201_network import InferCell, NB201Network
-from gpu_validation.stacks.cells import conv_edges, space
 from nasbench_sim.errors import SpecError
 
 GROUP = 16  # channels of a group of a convolution: one vector of float32

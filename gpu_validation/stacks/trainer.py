@@ -86,13 +86,13 @@ class StackTraining:
     def _apart(self, tensors: list[Tensor]) -> Tensor:
         """Whether all numbers of each network are finite, bool `[G]`."""
         n = self.net.networks
-        return torch.stack([t.isfinite().view(n, -1).all(1) for t in tensors]).all(0)
+        return torch.stack([t.isfinite().reshape(n, -1).all(1) for t in tensors]).all(0)
 
     def _zero(self, lost: Tensor) -> None:
         n = self.net.networks
         for tensor in [*self.parameters, *self.momentum, *self.net.buffers()]:
             if tensor.numel() % n == 0 and tensor.dim() and tensor.shape[0] in (n, *self._channels()):
-                tensor.view(n, -1)[lost] = 0
+                tensor[lost.repeat_interleave(len(tensor) // n)] = 0
 
     def _channels(self) -> set[int]:
         return {len(m.mean) for m in self.net.modules() if hasattr(m, "var")}
@@ -122,7 +122,7 @@ class StackTraining:
                 self._lose(lost, epoch)
                 dead = torch.from_numpy(self.failed > 0)
                 for g in gradients:
-                    g.view(n, -1)[dead] = 0
+                    g[dead.repeat_interleave(len(g) // n)] = 0
             moved = torch._foreach_add(gradients, self.parameters, alpha=s.weight_decay)
             torch._foreach_mul_(self.momentum, s.momentum)
             torch._foreach_add_(self.momentum, moved)
