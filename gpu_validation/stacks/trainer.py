@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_validation.data import Dataset, batch, batches
-from gpu_validation.stacks.network import GROUP, StackedNetworks
+from gpu_validation.stacks.network import GROUP, StackedNetworks, StackedNorm
 from gpu_validation.training.spec import TrainSpec
 from gpu_validation.training.trainer import CURVES
 from nasbench_sim.errors import SpecError
@@ -95,7 +95,7 @@ class StackTraining:
                 tensor[lost.repeat_interleave(len(tensor) // n)] = 0
 
     def _channels(self) -> set[int]:
-        return {len(m.mean) for m in self.net.modules() if hasattr(m, "var")}
+        return {m.mean.numel() for m in self.net.modules() if isinstance(m, StackedNorm)}
 
     def step(self, epoch: int, number: int, packed: bool = True) -> tuple[FloatArray, FloatArray] | None:
         """One SGD step: losses and shares of right answers `[G]` before it.
