@@ -1,11 +1,12 @@
 """What a column of a table may hold: the kinds of numbers, their physical ranges, and which of them may have holes.
 
-A kind is `accuracy` or the name of a metric. Four families of metrics have names of two parts:
+A kind is `accuracy` or the name of a metric. Five families of metrics have names of two parts:
 
     proxy/NAME                  zero-cost proxy (`proxy/synflow`); only its order counts, higher is meant to be better
     latency_ms/DEVICE           milliseconds for one inference
     energy_mj/DEVICE            millijoules for one inference
     arithmetic_intensity/DEVICE as its source gives it
+    loss_nats/SPLIT/EPOCHS/SEED mean cross-entropy of the networks whose accuracy has that key
 
 They come from other laboratories than the accuracies and need not cover every architecture: NaN is "never computed" or
 "never measured". Costs of training (`params_m`, `flops_m`, `train_time_s`, `mean_runs`) never have holes.
@@ -35,6 +36,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "latency_ms/": (0.0, 1e9),
     "energy_mj/": (0.0, 1e9),
     "arithmetic_intensity/": (0.0, 1e9),
+    "loss_nats/": (0.0, 1e9),
 }
 
 
