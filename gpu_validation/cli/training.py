@@ -29,7 +29,7 @@ from nasbench_sim.cli.console import (
     seed_list,
     settings,
 )
-from nasbench_sim.errors import ArchError, SpecError
+from nasbench_sim.errors import ArchError, RunError, SpecError
 from nasbench_sim.spaces import Space
 from nasbench_sim.tables.manifest import cached_space
 
@@ -45,6 +45,9 @@ def train(
         str,
         typer.Option(help="Instead: a file with a cell a line, or a number of uniform cells, always the same ones."),
     ] = "",
+    all_: Annotated[
+        bool, typer.Option("--all", help="Instead: one cell of each of the 6,466 classes, many at once; see the docs.")
+    ] = False,
     data: Data = "digits",
     data_folder: DataFolder = None,
     protocol: Annotated[str, typer.Option(help="table (200 epochs, as the tables were made) or short.")] = "short",
@@ -69,6 +72,13 @@ def train(
     from gpu_validation.training import make_train_spec, train_pool
     from gpu_validation.training.pool import check_folder, clear
 
+    if all_:
+        if archs or pool or seeds or seed is not None or overwrite:
+            raise SpecError(
+                "--all trains every class with seeds of its own; leave cells, --seed(s) and --overwrite away"
+            )
+        _train_all(data, data_folder, protocol, _numbers(set_ or [], epochs), device, threads, out, resume, as_json)
+        return
     if out is not None:
         check_folder(out, resume=resume, overwrite=overwrite)
     cells = _cells(archs or [], pool)
@@ -105,6 +115,48 @@ def train(
         console().print(f"{what}: {where}")
     if not files:
         console().print("Nothing was kept: give --out FOLDER for curves, checkpoints and predictions.")
+
+
+def _train_all(
+    data: str,
+    data_folder: Path | None,
+    protocol: str,
+    numbers: dict[str, Any],
+    device: str,
+    threads: int,
+    out: Path | None,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Every class of cells into `out`, then the table and the predictions."""
+    from gpu_validation.allocator import keep_memory
+    from gpu_validation.stacks.run import SPLITS, make_predictions, make_table, train_all
+    from gpu_validation.training import make_train_spec
+    from nasbench_sim.tables.store import write_table
+
+    if out is None or device != "cpu":
+        raise SpecError("--all needs --out FOLDER, and trains on the CPU")
+    if out.exists() and not (out.is_dir() and (resume or not any(out.iterdir()))):
+        raise RunError(f"{out} is not empty; continue it with --resume, or choose another folder")
+    spec = make_train_spec(**{**numbers, "protocol": protocol, "arch": "all", "dataset": data})
+    limit_threads(threads)
+    keep_memory()
+    dataset = open_data(data, data_folder, device)
+    with progress_bar(not as_json) as (tick, _):
+        whole = train_all(spec, dataset, out, on_stack=lambda done, total, _: tick([(done, total)]))
+    files: dict[str, str] = {}
+    if whole:
+        write_table(make_table(spec, dataset, out, out.name), out / "table.h5")
+        for split in SPLITS:
+            make_predictions(spec, dataset, out, split).save(out / f"predictions-{split}.h5")
+        files = {name: str(out / f"{name}.h5") for name in ("table", *(f"predictions-{split}" for split in SPLITS))}
+    if as_json:
+        print_json({"finished": whole, "files": files})
+        return
+    for what, where in files.items():
+        console().print(f"{what}: {where}")
+    if not whole:
+        console().print("Another process is at the last stacks; the one that ends last writes the table (--resume).")
 
 
 def _numbers(pairs: list[str], epochs: int | None) -> dict[str, Any]:

@@ -166,3 +166,23 @@ def test_what_stacks_do_not_do_is_refused(wrong: dict[str, Any], tmp_path: Path)
     with pytest.raises(SpecError) as caught:
         train_all(spec(**wrong), DATA, tmp_path / "x", cells=CELLS)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_trains_all_and_leaves_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.gpu_validation.test_cli import call, refused
+
+    few = {0: CELLS[:4], 1: CELLS[:1]}
+    some = [runs.Member(seed, stack) for seed, cells in few.items() for stack in make_stacks(cells)]
+    monkeypatch.setattr(runs, "members", lambda cells: some)
+    words = ["train", "--all", "--data", "synthetic", "--set", "channels=2", "--set", "batch=16", "--epochs", "1"]
+    assert "--all needs --out" in refused(capsys, monkeypatch, *words)
+    assert "leave cells" in refused(capsys, monkeypatch, *words, "1462", "--out", tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x").touch()
+    assert "not empty" in refused(capsys, monkeypatch, *words, "--out", tmp_path / "b")
+    assert "table" in call(*words, "--threads", "1", "--out", tmp_path / "mini")
+    table = nb.open_table(str(tmp_path / "mini" / "table.h5"))
+    assert table.name == "mini" and {k.seed for k in table.accuracy} == {0, 1}
+    call(*words, "--threads", "1", "--out", tmp_path / "mini", "--resume")
