@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import FuncFormatter
 from threadpoolctl import threadpool_limits
 
 import nasbench_sim as nb
@@ -24,9 +25,9 @@ from nasbench_sim.runs.engine import Batch
 from nasbench_sim.runs.trace import Trace, trace_of
 
 ROWS = (
-    ("skip_ratio", "skip connections in the derived cell\n(fraction of edges)"),
-    ("loss", "search loss (nats; the model's has no\ncommon offset with a network's)"),
-    ("eigenvalue", "dominant eigenvalue (1/α²)"),
+    ("skip_ratio", "skip connections\n(fraction of edges)"),
+    ("loss", "search loss (nats)"),  # the model's has no common offset with a network's
+    ("eigenvalue", "dominant eigenvalue\n(1/α²)"),
 )
 SUPERNET, MODEL = "#D55E00", "#0072B2"
 SEEDS = 64
@@ -80,15 +81,17 @@ def main() -> None:
                     ax.set_ylabel(words)
             n = min(trace.epochs for trace in mine)
             gap = np.mean([t.skip_ratio[0, :n] for t in mine], axis=0) - model.skip_ratio[:, :n].mean(axis=0)
-            axes[0, column].set_title(
-                f"{nb.methods()[method].title}: RMSE of the mean skip ratio {np.sqrt((gap**2).mean()):.2f}"
-            )
+            axes[0, column].set_title(f"{nb.methods()[method].title}: skip RMSE {np.sqrt((gap**2).mean()):.2f}")
         axes[0, 0].plot([], [], color=SUPERNET, label="true supernet, one line a seed")
         axes[0, 0].plot([], [], color=MODEL, linestyle="--", label=f"model, {SEEDS} seeds: median, 5-95 %")
-        axes[0, 0].legend(loc="upper left")
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="lower center", ncols=2)
         for ax in axes[-1]:
-            ax.set_xlabel("search epoch (8 channels, 1 cell a stage, 10,000 images)")
-        figure.tight_layout()
+            ax.set_xlabel("search epoch")
+        axes[2, 0].set_yscale("log")
+        axes[2, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        figure.suptitle("CIFAR-10, 10,000 images, C 8, N 1, 40 epochs", fontsize=8.5)
+        figure.tight_layout(rect=(0, 0.03, 1, 1))
         print(save_figure(figure, args.out))
 
 
