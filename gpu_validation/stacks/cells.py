@@ -67,7 +67,7 @@ def make_stacks(cells: npt.ArrayLike, size: int = STACK) -> list[Stack]:
     operation on a whole edge, which then needs no mask. Raises `SpecError` for no cells, one twice, and a size below 1.
 
     >>> [stack.cells.tolist() for stack in make_stacks([9930, 6111, 0], 2)]
-    [[9930], [0], [6111]]
+    [[0], [6111, 9930]]
     """
     index = np.asarray(cells, dtype=np.int64)
     if size < 1 or not len(index) or len(np.unique(index)) < len(index):

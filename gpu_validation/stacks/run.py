@@ -67,7 +67,7 @@ def quantised(logs: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 def probabilities(bytes_: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """What `quantised` kept, as probabilities `[..., classes]` of sum 1.
 
-    >>> probabilities(quantised(np.log(np.array([0.7, 0.3], dtype=np.float32)))).round(2).tolist()
+    >>> probabilities(quantised(np.log(np.array([0.7, 0.3], dtype=np.float32)))).astype(float).round(2).tolist()
     [0.7, 0.3]
     """
     p = np.exp(-DEEPEST * np.square(bytes_.astype(np.float32) / 255))

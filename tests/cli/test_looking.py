@@ -158,6 +158,7 @@ def test_json_is_one_document_for_every_command_that_has_it(finished: Path) -> N
     }
     leaves = dict(_walk(typer.main.get_command(app)))
     have = {path for path, command in leaves.items() if any("--json" in p.opts for p in command.params)}
-    assert have == set(calls), "a command with --json is not called here"
+    elsewhere = {("ensemble-study",), ("fidelity",)}  # need files of their own; test_ensemble_study, test_fidelity
+    assert have - elsewhere == set(calls), "a command with --json is not called here"
     for path, arguments in calls.items():
         assert document(*path, *arguments)

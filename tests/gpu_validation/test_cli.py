@@ -129,7 +129,7 @@ def test_folders_of_others_are_left_alone(
 
 def test_every_command_has_help_with_an_example() -> None:
     names = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
-    assert names == ["bench", "doctor", "proxies", "record", "search", "train"]
+    assert names == ["bench", "calibrate", "doctor", "proxies", "record", "search", "train"]
     for name in names:
         assert f"Example: gpu-validation {name}" in call(name, "--help").replace("\n", " ")
 
