@@ -176,7 +176,9 @@ def test_dask_goes_on_without_a_killed_worker(table: Path, tmp_path: Path, monke
         result = ablate(small, out=out, executor=cluster.scheduler_address.replace("tcp", "dask"))
         thread.join(timeout=60)
     assert killed, "no worker was killed mid-run"
-    assert result.computed == 8 and set(logged(out).values()) == {1} and len(logged(out)) == 8
+    # each once; one that the killed worker had just finished but not yet reported is found, not computed again
+    assert result.computed + result.found == 8 and result.found <= 1
+    assert set(logged(out).values()) == {1} and len(logged(out)) == 8
     attempts = [json.loads(p.read_text()) for p in (out / "cells").glob("*.log")]
     assert killed[0][0] != json.loads((out / "cells" / f"{killed[0][1]}.log").read_text())["pid"]
     assert len({a["pid"] for a in attempts}) >= 2
