@@ -9,11 +9,7 @@ Jobs are independent: whatever is stopped goes on where it was, and several proc
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +21,7 @@ from gpu_validation.search import NAME, SupernetSearch
 from gpu_validation.settings import SupernetSettings, make_settings
 from gpu_validation.tracing import Tracer
 from nasbench_sim.errors import RunError, SpecError
-from nasbench_sim.files import read_text
+from nasbench_sim.files import held, read_text
 from nasbench_sim.resources import data_path
 from nasbench_sim.runs.ablate_yaml import MAX_BYTES, parse_yaml
 from nasbench_sim.runs.engine import Progress
@@ -210,29 +206,3 @@ def _do(
 
 def _numbered(on_tick: OnTick, number: int) -> Callable[[int, int, Progress], None]:
     return lambda done, total, _: on_tick(number, done, total)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Whether this process holds the lock file `path`; it is free again when the process ends, however that happens."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(handle)
-
-
-def collect(out: Path, plan: Plan, target: Path) -> list[Path]:
-    """Copy the finished traces of a plan into `target`; returns the copies."""
-    target.mkdir(parents=True, exist_ok=True)
-    copies = []
-    for job in jobs(plan):
-        if finished(out, job):
-            copies.append(target / trace_path(out, job).name)
-            shutil.copyfile(trace_path(out, job), copies[-1])
-    return copies

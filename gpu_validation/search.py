@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ from nasbench_sim.runs.assemble import assemble
 from nasbench_sim.runs.checkpoint import flatten, unflatten
 from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.runs.judge import TableJudge
-from nasbench_sim.runs.problem import make_searcher
-from nasbench_sim.searchers import GradientSearcher, Searcher, get_method
+from nasbench_sim.runs.problem import in_order, make_searcher
+from nasbench_sim.searchers import get_method
 from nasbench_sim.tables.table import Table
 
 NAME = "search"
@@ -94,7 +94,7 @@ class SupernetSearch:
         how: dict[str, Any] = {"device": self.device, "proxy": proxy, "group": self.group}
         self.landscape = SupernetLandscape(self.settings, self.dataset, make, **how)
         judge = SupernetJudge(self.landscape, self._table_judge())
-        searcher = in_order(make_searcher(self.spec), self.settings)
+        searcher = in_order(make_searcher(self.spec), self.settings.order)
         self.batch = Batch.on(self.spec, np.array(self.spec.seeds), searcher, self.landscape, judge)
 
     def _table_judge(self) -> TableJudge | None:
@@ -201,12 +201,3 @@ def stand_alone_proxy(settings: SupernetSettings, dataset: Dataset) -> Callable[
         return score(name, archs, setting, batch=Batch(images, labels), cache=cache)
 
     return proxy
-
-
-def in_order(searcher: Searcher, settings: SupernetSettings) -> Searcher:
-    """The searcher with the order of its two steps that the settings ask for; raises `SpecError` where it has none."""
-    if settings.order == "together":
-        return searcher
-    if not isinstance(searcher, GradientSearcher):
-        raise SpecError(f"{searcher.name} has no architecture step whose order could be chosen; leave order away")
-    return replace(searcher, order=settings.order)

@@ -20,8 +20,6 @@ from threadpoolctl import threadpool_limits
 import nasbench_sim as nb
 from nasbench_sim.reporting import save_figure
 from nasbench_sim.reporting.style import RC
-from nasbench_sim.runs import make_spec
-from nasbench_sim.runs.engine import Batch
 from nasbench_sim.runs.trace import Trace, trace_of
 
 ROWS = (
@@ -35,17 +33,7 @@ SEEDS = 64
 
 def simulated(trace: Trace) -> Trace:
     """The recorded search on the weight-sharing model over nb201's CIFAR-10 accuracies."""
-    table = nb.open_table("nb201")
-    spec = make_spec(
-        method=trace.method,
-        params=dict(trace.about["params"]),
-        table="nb201",
-        dataset="cifar10",
-        seeds=SEEDS,
-        epochs=int(trace.about["epochs"]),
-        steps_per_epoch=int(trace.about["steps_per_epoch"]),
-    )
-    return trace_of(Batch(spec, table, np.arange(SEEDS)), trace.about)
+    return trace_of(trace.simulated(nb.open_table("nb201"), "cifar10", SEEDS), trace.about)
 
 
 def values(trace: Trace, name: str) -> np.ndarray[Any, Any]:
@@ -81,7 +69,14 @@ def main() -> None:
                     ax.set_ylabel(words)
             n = min(trace.epochs for trace in mine)
             gap = np.mean([t.skip_ratio[0, :n] for t in mine], axis=0) - model.skip_ratio[:, :n].mean(axis=0)
-            axes[0, column].set_title(f"{nb.methods()[method].title}: skip RMSE {np.sqrt((gap**2).mean()):.2f}")
+            for name, _ in ROWS:  # what plots/README.md says
+                ends = [f"{values(t, name)[0, -1]:.2f}" for t in mine]
+                low = [f"{np.nanmin(values(t, name)):.2f}" for t in mine]
+                theirs = f"at the end {', '.join(ends)}; lowest {', '.join(low)}"
+                print(f"{method} {name}: {theirs}; model at the end {values(model, name)[:, -1].mean():.3f}")
+            rmse = float(np.sqrt((gap**2).mean()))
+            print(f"{method}: RMSE of the mean skip ratio {rmse:.2f}")
+            axes[0, column].set_title(f"{nb.methods()[method].title}: skip RMSE {rmse:.2f}")
         axes[0, 0].plot([], [], color=SUPERNET, label="true supernet, one line a seed")
         axes[0, 0].plot([], [], color=MODEL, linestyle="--", label=f"model, {SEEDS} seeds: median, 5-95 %")
         handles, names = axes[0, 0].get_legend_handles_labels()

@@ -92,6 +92,8 @@ def calibrate(
     best = fits[chosen[-1].name] if chosen else None
     params = with_noise(predictor, best.params if best else to_params({}, base))
     errors = bootstrap(predictor, chosen, free, base, best, options.draws, on_tick=tick) if best else {}
+    model = chosen[-1].name if chosen else "gradient = noise"
+    without = _without(predictor, found, held.get("method"), model)
     document = {
         "what": WHAT,
         "table": table.name,
@@ -99,9 +101,10 @@ def calibrate(
         "dataset": dataset,
         "runs": _runs(traces, found),
         "params": _rounded(params.model_dump()),
+        "params_without": {method: _rounded(one.model_dump()) for method, one in without.items()},
         "fitted": _rounded(best.values) if best else {},
         "standard_errors": _rounded(errors),
-        "model": chosen[-1].name if chosen else "gradient = noise",
+        "model": model,
         "chosen_by": f"held out by {' and '.join(ways)}" if ways else "nothing could be held out: the whole ladder",
         "ceiling": round(1 - predictor.dof / zero, 4) if zero else 0.0,
         "ladder": [
@@ -123,9 +126,7 @@ def calibrate(
             table,
             dataset,
             predictor,
-            found,
-            held.get("method"),
-            document["model"],
+            without,
             params,
             fits[steps[-1].name].params,
             options,
@@ -207,14 +208,22 @@ def _models(options: Options) -> int:
     return 6 if options.searches else 0
 
 
+def _without(predictor: Predictor, found: Recordings, held: Held | None, model: str) -> dict[str, SharedWeightsParams]:
+    """Parameters of `model` fitted to all methods but the one they are named after."""
+    fits = {} if held is None else held.fits.get(model, {})
+    out = {}
+    for method, fit in fits.items():
+        rest = Predictor(found.only((found.method != method) & found.usable), predictor.land)
+        out[str(method)] = with_noise(rest, fit.params)
+    return out
+
+
 def _trajectories(
     groups: Mapping[str, Sequence[Trace]],
     table: Table,
     dataset: str,
     predictor: Predictor,
-    found: Recordings,
-    held: Held | None,
-    model: str,
+    without: Mapping[str, SharedWeightsParams],
     params: SharedWeightsParams,
     whole: SharedWeightsParams,
     options: Options,
@@ -235,10 +244,7 @@ def _trajectories(
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for name, some in groups.items():
         method = some[0].method
-        models = dict(shared)
-        if held is not None and method in held.fits.get(model, {}):
-            rest = Predictor(found.only((found.method != method) & found.usable), predictor.land)
-            models["held out"] = with_noise(rest, held.fits[model][method].params)
+        models = dict(shared) | ({"held out": without[method]} if method in without else {})
         theirs = recorded_course(some)
         for what, given in models.items():
             ours = simulated_course(some[0], table, dataset, land, given, options.searches, theirs.theta.shape[1])

@@ -13,10 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.landscapes import SharedWeightsLandscape, SharedWeightsParams
-from nasbench_sim.runs.engine import Batch
-from nasbench_sim.runs.judge import TableJudge
-from nasbench_sim.runs.problem import make_searcher
-from nasbench_sim.runs.spec import make_spec
 from nasbench_sim.runs.trace import Trace
 from nasbench_sim.tables.table import Table
 
@@ -51,18 +47,9 @@ def simulated_course(
     seeds: int,
     epochs: int,
 ) -> Course:
-    """The first `epochs` of `seeds` searches with the recorded method, parameters and horizon; `land` is float32."""
-    about = trace.about
-    spec = make_spec(
-        method=trace.method,
-        params=dict(about["params"]),
-        table=table.name,
-        dataset=dataset,
-        seeds=seeds,
-        epochs=int(about["epochs"]),
-        steps_per_epoch=int(about["steps_per_epoch"]),
-    )
-    batch = Batch.on(spec, np.arange(seeds), make_searcher(spec), land.with_params(params), TableJudge(table, dataset))
+    """The first `epochs` of `seeds` searches as recorded, on `land` (float32) with `params`."""
+    batch = trace.simulated(table, dataset, seeds)
+    batch.landscape = land.with_params(params)
     progress, theta = batch.start(), []
     for _ in range(epochs):
         progress = batch.advance(progress)

@@ -10,10 +10,10 @@ import typer
 from rich.table import Table as Grid
 
 from nasbench_sim.cli.console import Json, console, print_json, progress_bar
-from nasbench_sim.errors import RunError, SpecError, TableError, unknown
+from nasbench_sim.errors import RunError, SpecError, unknown
 from nasbench_sim.files import atomic_path
 from nasbench_sim.runs.trace import Trace
-from nasbench_sim.tables.catalogue import best_table_name, open_table
+from nasbench_sim.tables.catalogue import open_table
 from nasbench_sim.tables.table import Table
 
 
@@ -21,7 +21,7 @@ def calibrate(
     traces: Annotated[list[Path], typer.Argument(help="Traces (.h5) or folders of them.", show_default=False)],
     table: Annotated[
         str | None,
-        typer.Option(help="The table beside the recordings; default: nb201-mini for fashion-mini, else nb201."),
+        typer.Option(help="The table of the recorded cells; default: that of their own setting."),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set of the table; default: that of the recordings.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the document with the parameters to this JSON file.")] = None,
@@ -51,6 +51,7 @@ def calibrate(
     with progress_bar(not as_json, unit="fits and simulations") as (tick, _):
         document = run(found, held, name, Options(draws, searches, terms), lambda done, total: tick([(done, total)]))
     chosen = f"--table {held.name} --dataset {name} --draws {draws} --searches {searches}"
+    chosen += "" if terms is None else f" --terms {terms}"
     document = {
         "what": document.pop("what"),
         "command": f"gpu-validation calibrate {' '.join(map(str, traces))} {chosen}",
@@ -73,21 +74,20 @@ def calibrate(
 
 def beside(traces: list[Trace], name: str | None, dataset: str | None) -> tuple[Table, str]:
     """The table of the recorded cells and its data set; raises `SpecError` for another space or data set."""
+    from nasbench_sim.reporting.fidelity.recordings import OWN_TABLE
+
     recorded = str(traces[0].about.get("dataset", ""))
-    if name is None and recorded == "fashion-mini":
-        try:
-            table = open_table("nb201-mini")
-        except TableError:  # not made on this machine yet
-            table = open_table(best_table_name())
-    else:
-        table = open_table(name or best_table_name())
+    own, its = OWN_TABLE.get(recorded, ("", recorded))
+    if not (name or own):
+        raise SpecError(f"no table is known for recordings on {recorded!r}; name one with --table")
+    table = open_table(name or own)
     space = traces[0].space
     if table.space.name != space.name:
         raise SpecError(f"the traces are of {space.name} and table {table.name} of {table.space.name}; name another")
     known = table.datasets()
     if dataset is not None and dataset not in known:
         raise SpecError(f"table {table.name}: {unknown('data set', dataset, known)}")
-    return table, dataset or next((n for n in (recorded, "cifar10") if n in known), known[0])
+    return table, dataset or next((n for n in (recorded, its) if n in known), table.search_key.dataset)
 
 
 def show(document: dict[str, Any]) -> None:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from nasbench_sim.runs.engine import Progress
 
 
+#: what a plan says itself; these options go with a method
+_OF_A_METHOD = (
+    *("data", "space", "seeds", "epochs", "steps_per_epoch", "every", "cells", "predictions", "set_", "net"),
+    *("resume", "overwrite"),
+)
+
+
 def record(
+    context: typer.Context,
     method: Annotated[
         str, typer.Argument(help="What trains the supernet: rsps for uniform single paths, darts, ...; or a plan.")
     ],
@@ -60,6 +68,10 @@ def record(
     """
     need_torch()
     if is_plan(method):
+        given = [name for name in _OF_A_METHOD if getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"]
+        if given:
+            option = "--" + given[0].rstrip("_").replace("_", "-")
+            raise SpecError(f"{option} goes with a method; a plan says it itself, and goes on where it was stopped")
         record_plan(method, out, data_folder, device, threads, as_json)
         return
     if resume and overwrite:

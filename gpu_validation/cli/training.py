@@ -129,7 +129,6 @@ def _train_all(
     as_json: bool,
 ) -> None:
     """Every class of cells into `out`, then the table and the predictions."""
-    from gpu_validation.allocator import keep_memory
     from gpu_validation.stacks.run import SPLITS, make_predictions, make_table, train_all
     from gpu_validation.training import make_train_spec
     from nasbench_sim.tables.store import write_table
@@ -140,7 +139,6 @@ def _train_all(
         raise RunError(f"{out} is not empty; continue it with --resume, or choose another folder")
     spec = make_train_spec(**{**numbers, "protocol": protocol, "arch": "all", "dataset": data})
     limit_threads(threads)
-    keep_memory()
     dataset = open_data(data, data_folder, device)
     with progress_bar(not as_json) as (tick, _):
         whole = train_all(spec, dataset, out, on_stack=lambda done, total, _: tick([(done, total)]))

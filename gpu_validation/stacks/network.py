@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from gpu_validation.contracts import BN_EPS, BN_MOMENTUM
 from gpu_validation.reference.nb201 import EDGES, POOL, SKIP
 from gpu_validation.stacks.cells import conv_edges, space
-from gpu_validation.supernets.nb201_macro import Macro, ReluConvBN, ResidualBlock
+from gpu_validation.supernets.nb201_macro import Macro, ResidualBlock
 from gpu_validation.supernets.nb201_network import InferCell, NB201Network
 from nasbench_sim.errors import SpecError
 
@@ -223,6 +223,3 @@ class StackedNetworks(nn.Module):
         x = F.relu(self.last_norm(x)).mean(dim=(2, 3))
         x = x.view(len(images), self.networks, -1).transpose(0, 1)
         return torch.baddbmm(self.bias[:, None], x, self.head.transpose(1, 2))
-
-
-__all__ = ["GROUP", "ReluConvBN", "StackedConv", "StackedNetworks", "StackedNorm"]

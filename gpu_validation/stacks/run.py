@@ -21,7 +21,6 @@ import torch
 
 from gpu_validation import checkpoint
 from gpu_validation.data import Dataset
-from gpu_validation.plan import held
 from gpu_validation.stacks.cells import Stack, make_stacks, representatives, space
 from gpu_validation.stacks.trainer import check_spec, train_stack
 from gpu_validation.tracing import stratified
@@ -29,6 +28,7 @@ from gpu_validation.training.spec import TrainSpec
 from gpu_validation.training.trainer import CURVES
 from nasbench_sim.ensembles import Predictions
 from nasbench_sim.errors import RunError, SpecError
+from nasbench_sim.files import held
 from nasbench_sim.tables.table import Key, Source, Table
 
 Array = npt.NDArray[Any]
@@ -108,34 +108,28 @@ def train_all(
     for member in listed:
         with held(kept / f"{member.name}.lock") as mine:
             found = checkpoint.load(kept, member.name, _facts(member, spec, dataset)) if mine else None
-            if mine and found is None:
-                _train(member, spec, dataset, kept)
+            seconds = _train(member, spec, dataset, kept) if mine and found is None else 0.0
             whole &= mine
         done += len(member.stack.cells)
         if on_stack is not None and mine:
-            seconds = 0.0 if found is not None else time_of(kept, member, spec, dataset) / len(member.stack.cells)
-            on_stack(done, total, seconds)
+            on_stack(done, total, seconds / len(member.stack.cells))
     if whole:
         for member in listed:
             (kept / f"{member.name}.lock").unlink(missing_ok=True)
     return whole
 
 
-def _train(member: Member, spec: TrainSpec, dataset: Dataset, kept: Path) -> None:
+def _train(member: Member, spec: TrainSpec, dataset: Dataset, kept: Path) -> float:
+    """Train and keep a stack; the seconds it took."""
     began = time.perf_counter()
     seeded = spec.model_copy(update={"seed": member.seed})
     made = train_stack(member.stack.cells, seeded, dataset)
     arrays: dict[str, Array] = {f"curves/{name}": made.curves[name] for name in CURVES}
     arrays |= {f"logs/{split}": quantised(made.log_probabilities[split]) for split in SPLITS}
     arrays |= {"cells": member.stack.cells, "parameters": made.parameters}
-    facts = {**_facts(member, spec, dataset), "seconds": round(time.perf_counter() - began, 3)}
-    checkpoint.save(kept, member.name, spec.epochs, arrays, facts)
-
-
-def time_of(kept: Path, member: Member, spec: TrainSpec, dataset: Dataset) -> float:
-    """Seconds that a finished stack took."""
-    found = checkpoint.load(kept, member.name, _facts(member, spec, dataset))
-    return 0.0 if found is None else float(found.facts["seconds"])
+    seconds = round(time.perf_counter() - began, 3)
+    checkpoint.save(kept, member.name, spec.epochs, arrays, {**_facts(member, spec, dataset), "seconds": seconds})
+    return seconds
 
 
 def _facts(member: Member, spec: TrainSpec, dataset: Dataset) -> dict[str, Any]:

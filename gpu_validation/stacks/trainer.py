@@ -109,7 +109,7 @@ class StackTraining:
         n = self.net.networks
         logits = self.net(images.to(self.dtype), packed)
         each = F.cross_entropy(logits.reshape(n * len(y), -1), y.repeat(n), reduction="none").view(n, -1).mean(1)
-        gradients = torch.autograd.grad(each.sum(), self.parameters)
+        gradients = torch.autograd.grad(each.sum(), self.parameters, materialize_grads=True)
         right = (logits.argmax(2) == y).double().mean(1)
         rate = s.lr * 0.5 * (1 + math.cos(math.pi * epoch / s.epochs))
         size = torch.stack(torch._foreach_norm(gradients)).sum() + each.sum()
@@ -118,7 +118,7 @@ class StackTraining:
             return None
         with torch.no_grad():
             if not packed:
-                lost = ~(each.isfinite() & self._apart([*gradients]))
+                lost = ~(each.isfinite() & self._apart(list(gradients)))
                 self._lose(lost, epoch)
                 dead = torch.from_numpy(self.failed > 0)
                 for g in gradients:

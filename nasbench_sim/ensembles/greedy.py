@@ -25,10 +25,19 @@ Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 
 #: of the sum over images of |log|: float32 errs by at most 2^-23 in a logarithm and, added in 8 lanes or more, by
-#: I / 8 x 2^-24 in a sum (2,000 images: 1.5e-5); twice that, as two candidates are compared
-MARGIN = 4e-5
+#: I / 8 x 2^-24 in a sum (2,000 images: 1.5e-5); twice that and more, as two candidates are compared
+MARGIN, IMAGES = 4e-5, 2000
 _HEAD = 4  # candidates whose mean is where the tangents touch
 _TOGETHER = 32  # candidates a block: 256 KB in float32 for 2,000 images, in the second-level cache
+
+
+def margin(images: int) -> float:
+    """`MARGIN` up to `IMAGES` images, in proportion above: a longer sum errs by more.
+
+    >>> margin(500), margin(10_000)
+    (4e-05, 0.0002)
+    """
+    return MARGIN * max(1.0, images / IMAGES)
 
 
 class TruthTable(NamedTuple):
@@ -93,7 +102,7 @@ def _select(candidates: Array, alone: Array, pool: IntArray, members: Array, sco
         if m:
             guess, some = _promising(running.astype(np.float32), candidates, free, guess, m + 1)
             rough = guess[some]
-            near = some[rough <= rough.min() + MARGIN * (1 + 2 * np.log(m + 1) + rough.min())]
+            near = some[rough <= rough.min() + margin(len(running)) * (1 + 2 * np.log(m + 1) + rough.min())]
             exact = np.array([_exact(running, candidates[n], m + 1) for n in near])
             best, scores[m] = int(near[exact.argmin()]), exact.min()
         else:
@@ -114,7 +123,7 @@ def _promising(running: Array, candidates: Array, free: Array, guess: Array, m: 
     with np.errstate(over="ignore"):  # an image that all of the head get wrong: no bound, every candidate is tried
         gained = (candidates @ slope + running @ slope).astype(np.float64) / len(at)
     bound = np.log(m) - (float(np.log(at).mean(dtype=np.float64)) - 1 + gained)
-    slack = MARGIN * (gained + 1 + 2 * np.log(m + 1) + known)
+    slack = margin(len(at)) * (gained + 1 + 2 * np.log(m + 1) + known)
     some = np.nonzero(free & ~(bound > known + slack))[0]
     bound[some] = _rough(running, candidates[some], m)
     return bound, some

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,7 +15,8 @@ from nasbench_sim.errors import NotMeasured, SpecError, unknown
 from nasbench_sim.landscapes import Landscape, SharedWeightsLandscape, SharedWeightsParams, TabularLandscape
 from nasbench_sim.landscapes.penalised import PenalisedLandscape
 from nasbench_sim.runs.spec import RunSpec
-from nasbench_sim.searchers import Searcher, get_method
+from nasbench_sim.searchers import GradientSearcher, Searcher, get_method
+from nasbench_sim.searchers.gradient import StepOrder
 from nasbench_sim.tables.table import Table
 
 #: the landscape of a method that names none, by family
@@ -65,6 +67,15 @@ def make_searcher(spec: RunSpec) -> Searcher:
     """The method of a specification; raises `SpecError` for unknown names and impossible parameters."""
     searcher: Searcher = get_method(spec.method).make(**spec.params)
     return searcher
+
+
+def in_order(searcher: Searcher, order: StepOrder) -> Searcher:
+    """The searcher with this order of its two steps; raises `SpecError` where it has none that could be chosen."""
+    if order == "together":
+        return searcher
+    if not isinstance(searcher, GradientSearcher):
+        raise SpecError(f"{searcher.name} has no architecture step whose order could be chosen; leave order away")
+    return replace(searcher, order=order)
 
 
 def make_landscape(spec: RunSpec, table: Table) -> Landscape:

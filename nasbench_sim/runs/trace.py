@@ -18,9 +18,13 @@ import numpy.typing as npt
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.landscapes.watched import Watched
 from nasbench_sim.runs.engine import Batch, Progress
+from nasbench_sim.runs.problem import in_order
+from nasbench_sim.runs.spec import make_spec
 from nasbench_sim.sealed import read_numbers, read_sealed, write_sealed
+from nasbench_sim.searchers.gradient import StepOrder
 from nasbench_sim.spaces import Space
 from nasbench_sim.tables.manifest import cached_space
+from nasbench_sim.tables.table import Table
 
 KIND = "nasbench-sim trace"
 MAX_BYTES = 1 << 28
@@ -84,6 +88,27 @@ class Trace:
     def method(self) -> str:
         """Name in the registry."""
         return str(self.about["method"])
+
+    @property
+    def order(self) -> StepOrder:
+        """In which the recorded search took its weight and its architecture step."""
+        found: StepOrder = dict(self.about.get("setting", {})).get("order", "together")
+        return found
+
+    def simulated(self, table: Table, dataset: str, seeds: int) -> Batch:
+        """The same search on the weight-sharing model over `table`: method, parameters, horizon, order of steps."""
+        spec = make_spec(
+            method=self.method,
+            params=dict(self.about["params"]),
+            table=table.name,
+            dataset=dataset,
+            seeds=seeds,
+            epochs=int(self.about["epochs"]),
+            steps_per_epoch=int(self.about["steps_per_epoch"]),
+        )
+        batch = Batch(spec, table, np.arange(seeds))
+        batch.searcher = in_order(batch.searcher, self.order)
+        return batch
 
     @property
     def epochs(self) -> int:

@@ -9,7 +9,6 @@ is complete and right; what is half there is `NAME.part`.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ import pooch
 import requests
 
 from nasbench_sim.errors import SpecError, TableError
+from nasbench_sim.files import held
 from nasbench_sim.tables.catalogue import cache_folder
 from nasbench_sim.tables.nb201_sources import HOST, ORIGINALS
 
@@ -89,21 +89,11 @@ def fetch_originals(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Lock `folder` for this process: two that append to one `.part` would spoil it. Not on systems without `flock`."""
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover
+    """Lock `folder` for this process: two that append to one `.part` would spoil it."""
+    with held(folder) as mine:
+        if not mine:
+            raise TableError(f"another download into {folder} is at work; wait until it has ended")
         yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TableError(f"another download into {folder} is at work; wait until it has ended") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _fetch(

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gpu_validation.evaluate import mixture_score, one_shot_accuracy
-from gpu_validation.plan import collect, held, jobs, read_plan, run_plan, trace_path
+from gpu_validation.plan import jobs, read_plan, run_plan, trace_path
 from gpu_validation.tracing import Tracer, stratified
 from nasbench_sim.errors import RunError, SpecError
+from nasbench_sim.files import held
 from nasbench_sim.runs.trace import EPOCH, Trace
 from nasbench_sim.spaces import get_space
 from tests.gpu_validation.test_cli import call, refused
@@ -135,7 +136,6 @@ def test_a_plan_is_done_job_by_job_and_shared(plan_file: Path, tmp_path: Path) -
     assert seen[2:] == ["darts-c3-seed4"] and made == [trace_path(out, job) for job in jobs(plan)]
     assert run_plan(plan, DATA, out, on_job=lambda job, *_: seen.append(job.name)) == made and len(seen) == 3
     assert Trace.load(made[0]).about["setting"]["channels"] == 2 and Trace.load(made[1]).epochs == 1
-    assert [p.name for p in collect(out, plan, tmp_path / "kept")] == [p.name for p in made]
 
 
 def test_a_killed_plan_goes_on(plan_file: Path, tmp_path: Path) -> None:
@@ -177,9 +177,14 @@ def test_a_bad_plan_is_told_in_one_line(
     assert said in line and not (tmp_path / "out").exists()
 
 
-def test_the_command_records_a_plan(plan_file: Path, tmp_path: Path) -> None:
+def test_the_command_records_a_plan(
+    plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = call("record", plan_file, "--out", tmp_path / "out", "--threads", "1")
     assert "3 of 3 searches are recorded" in said
+    for option in (("--epochs", 3), ("--net", "channels=4"), ("--set", "lr=1"), ("--resume",)):
+        line = refused(capsys, monkeypatch, "record", plan_file, "--out", tmp_path / "out", *option)
+        assert f"{option[0]} goes with a method" in line
     with pytest.raises(SpecError, match="cannot be read"):
         read_plan(tmp_path / "none.yaml")
 

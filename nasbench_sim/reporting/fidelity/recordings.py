@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nasbench_sim.errors import RunError, TableError
 from nasbench_sim.runs.trace import Trace
+from nasbench_sim.searchers.gradient import StepOrder
 from nasbench_sim.spaces import Space
 from nasbench_sim.tables.catalogue import open_table
 from nasbench_sim.tables.table import Table
@@ -45,7 +46,7 @@ class Recording:
     looked: Array
     one_shot: Array
     seconds: float
-    order: str
+    order: StepOrder
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _joined(label: str, traces: Sequence[Trace]) -> Recording:
         cells=first.cells,
         looked=first.looked,
         one_shot=one_shot[good] if one_shot.size else one_shot,
-        order=str(dict(first.about.get("setting", {})).get("order", "")),
+        order=first.order,
         seconds=float(sum(float(t.about.get("seconds", 0.0)) for t in traces)),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -21,11 +20,12 @@ from nasbench_sim.runs.assemble import assemble
 from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.runs.plan import work_of
 from nasbench_sim.runs.pool import become_worker, stopped
-from nasbench_sim.runs.problem import describe_table
+from nasbench_sim.runs.problem import describe_table, in_order
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.spec import RunSpec
 from nasbench_sim.searchers import GradientSearcher
 from nasbench_sim.searchers.base import rows
+from nasbench_sim.searchers.gradient import StepOrder
 from nasbench_sim.searchers.stopping import NeverStop
 from nasbench_sim.tables.table import Table
 
@@ -37,7 +37,7 @@ _TABLES: dict[str, Table] = {}  # what a worker process was given at its start
 class Job(NamedTuple):
     """One simulated run: its key, specification and table's name; where its one-shot ranking is looked at.
 
-    `order`: of the two steps of a gradient method, as the supernet was set (empty: the method's own).
+    `order`: of the two steps of a gradient method, as the supernet was set.
     """
 
     key: tuple[str, ...]
@@ -45,7 +45,7 @@ class Job(NamedTuple):
     table: str
     looked: tuple[int, ...] = ()
     cells: tuple[int, ...] = ()
-    order: str = ""
+    order: StepOrder = "together"
 
 
 class Followed(NamedTuple):
@@ -60,10 +60,9 @@ def follow(job: Job, table: Table, stop: Callable[[], bool] = lambda: False) -> 
     """Search to the end and note what a recording notes; raises `RunError` when stopped."""
     began = time.perf_counter()
     batch = Batch(job.spec, table, np.array(job.spec.seeds, dtype=np.int64))
+    batch.searcher = in_order(batch.searcher, job.order)
     if isinstance(batch.searcher, GradientSearcher):
         batch.eigenvalues = not isinstance(batch.searcher.stopping, NeverStop)
-        if job.order:
-            batch.searcher = replace(batch.searcher, order=job.order)  # type: ignore[arg-type]
     progress, skips, taus = batch.start(), [], []
     space, cells = batch.judge.space, np.array(job.cells, dtype=np.int64)
     truth = accuracies(table, job.spec.dataset)[cells].astype(np.float64)

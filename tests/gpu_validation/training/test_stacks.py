@@ -12,14 +12,15 @@ import torch.nn.functional as F
 
 import nasbench_sim as nb
 from gpu_validation.data import batch, load_dataset
-from gpu_validation.plan import held
 from gpu_validation.stacks import run as runs
 from gpu_validation.stacks.cells import conv_edges, make_stacks, representatives, space
 from gpu_validation.stacks.run import make_predictions, make_table, members, probabilities, quantised, train_all
 from gpu_validation.stacks.trainer import StackTraining, train_stack
 from gpu_validation.supernets.nb201_network import NB201Network
-from gpu_validation.training import make_train_spec
+from gpu_validation.training import make_train_spec, train_pool
+from gpu_validation.training.trainer import CURVES
 from nasbench_sim.errors import NotMeasured, RunError, SpecError
+from nasbench_sim.files import held
 from nasbench_sim.tables.store import read_table, write_table
 
 DATA = load_dataset("synthetic")
@@ -61,6 +62,15 @@ def test_each_network_of_a_stack_is_the_one_trained_alone(channels: int, cells: 
             assert np.allclose([step[0][place] for step in seen if step], losses, rtol=1e-9, atol=1e-10)
             said = network(DATA.normalised(DATA.images["test"]).double()).log_softmax(1)
             assert torch.allclose(logs[place], said, rtol=1e-6, atol=1e-8)
+
+
+def test_a_cell_through_which_nothing_flows_is_trained_too() -> None:
+    dead = space().format(np.zeros(6, dtype=np.int64))
+    pool = train_pool([spec(arch=dead)], DATA)
+    curves = train_stack(space().resolve(dead) * np.ones(1, dtype=np.int64), spec(), DATA).curves
+    for name in CURVES:
+        assert np.allclose(pool.members[0].curves[name], curves[name], rtol=1e-4)
+    assert (curves["valid_accuracy"] <= 25).all()  # the classifier's bias is all that is left
 
 
 def test_a_network_that_diverges_is_alone_in_it() -> None:
