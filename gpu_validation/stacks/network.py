@@ -216,8 +216,9 @@ class StackedNetworks(nn.Module):
 
     def forward(self, images: Tensor, packed: bool = True) -> Tensor:
         """Logits `[G, B, classes]` of `images[B, c, H, W]`, which all networks see."""
-        x = images.contiguous(memory_format=torch.channels_last)
-        x = self.stem(x, packed)
+        # made so after the stem: torch cannot see the layout of an image of one channel, and all layers keep the layout
+        # they are given (channels outermost, they take 1.6 times as long)
+        x = self.stem(images, packed).contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             x = layer(x, packed)
         x = F.relu(self.last_norm(x)).mean(dim=(2, 3))
