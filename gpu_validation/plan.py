@@ -28,7 +28,7 @@ from nasbench_sim.runs.engine import Progress
 from nasbench_sim.runs.trace import Trace
 from nasbench_sim.searchers import get_method
 
-SHIPPED = ("breadth", "depth")
+SHIPPED = tuple(sorted(path.stem for path in data_path("plans").glob("*.yaml")))
 #: `on_job(job, number, jobs in all)`, `on_tick(number, epochs done, epochs in all)`
 OnJob = Callable[["Job", int, int], None]
 OnTick = Callable[[int, int, int], None]

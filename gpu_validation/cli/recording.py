@@ -23,6 +23,7 @@ from gpu_validation.cli.searching import epoch_line
 from nasbench_sim.cli.console import Json, Seeds, console, print_json, progress_bar, seed_list, settings
 from nasbench_sim.cli.searching import one_line
 from nasbench_sim.errors import SpecError
+from nasbench_sim.resources import data_path
 
 if TYPE_CHECKING:
     from nasbench_sim.runs.engine import Progress
@@ -64,7 +65,7 @@ def record(
 ) -> None:
     """Search, and record the one-shot accuracy of cells by epoch as a table, and predictions for `ensemble`.
 
-    Instead of a method: a plan of many searches, a YAML file or breadth or depth. It goes on where it was stopped.
+    Instead of a method: a plan of many searches, a YAML file, or the name of one that ships (breadth, depth, width). It goes on where it was stopped.
     """
     need_torch()
     if is_plan(method):
@@ -139,7 +140,7 @@ def is_plan(what: str) -> bool:
     >>> is_plan("breadth"), is_plan("mine/plan.yaml"), is_plan("darts")
     (True, True, False)
     """
-    return what in ("breadth", "depth") or Path(what).suffix in (".yaml", ".yml")
+    return data_path("plans", f"{what}.yaml").is_file() or Path(what).suffix in (".yaml", ".yml")
 
 
 def record_plan(what: str, out: Path, data_folder: Path | None, device: str, threads: int, as_json: bool) -> None:

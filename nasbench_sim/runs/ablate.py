@@ -28,8 +28,7 @@ from nasbench_sim.runs.plan import work_of
 from nasbench_sim.runs.pool import stopped
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.search import SMALL, cores
-from nasbench_sim.tables import analog
-from nasbench_sim.tables.catalogue import best_table_name, open_table, table_path
+from nasbench_sim.tables.catalogue import EMBEDDED, best_table_name, open_table, table_path
 from nasbench_sim.tables.table import Table
 
 FORMAT, MARKER = "nasbench-sim-grid", "grid.json"
@@ -154,8 +153,8 @@ def _read_marker(path: Path) -> dict[str, Any]:
 
 
 def _place(table: str) -> str:
-    """Where a worker finds the table: an absolute path, since it stands in another folder; the embedded one by name."""
-    if table == analog.NAME:
+    """Where a worker finds the table: an absolute path, since it stands in another folder; the project's own by name."""
+    if table in EMBEDDED:
         return table
     return str((Path(table) if table.endswith(".h5") or os.sep in table else table_path(table)).resolve())
 

@@ -1,4 +1,4 @@
-"""Which tables there are and where they live: one embedded, the others as .h5 files under the user's own folder.
+"""Which tables there are and where they live: two come with the project, the others are files of the user's folder.
 
 `$NASBENCH_SIM_HOME` (or the platform's user data folder) holds `tables/NAME.h5`; downloads are kept in a cache.
 """
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import platformdirs
 
 from nasbench_sim.errors import TableError, unknown
+from nasbench_sim.resources import data_path
 from nasbench_sim.tables import analog, nb1shot1, nb201
 from nasbench_sim.tables.modules import NAME as NB101
 from nasbench_sim.tables.modules import ModuleTable, modules_sha256, read_modules, verify_modules, write_modules
@@ -21,15 +22,12 @@ from nasbench_sim.tables.store import read_table, write_table
 from nasbench_sim.tables.table import Table
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(\+regressor)?")  # the ending is that of completed tables
-RESERVED = (analog.NAME, nb201.NAME, NB101, *nb1shot1.NAMES)
+MINI = "nb201-mini"  # all cells trained small, a file of the project's data
+EMBEDDED = (analog.NAME, MINI)
+RESERVED = (*EMBEDDED, nb201.NAME, NB101, *nb1shot1.NAMES)
 _GET_NB201 = (
     "table nb201 is not on this machine yet; get it with `nasbench-sim tables fetch nb201`, "
     "or `nasbench-sim tables import nb201 --from DIR` where DIR holds the original files"
-)
-MINI = "nb201-mini"
-_GET_MINI = (
-    f"table {MINI} does not come with the project yet; `gpu-validation train --all --data fashion-mini "
-    f"--set channels=2 --epochs 6 --out {MINI}` makes it in hours: then --table {MINI}/table.h5"
 )
 _GET_NB101 = (
     "`nasbench-sim tables fetch nb101` downloads NAS-Bench-101 (523 MB) and makes it, "
@@ -38,7 +36,7 @@ _GET_NB101 = (
 
 
 class Listed(NamedTuple):
-    """One available table: its name, its file (None for the embedded one) and the file's size in bytes."""
+    """One available table: its name, its file (None for one that is code) and the file's size in bytes."""
 
     name: str
     path: Path | None
@@ -83,15 +81,22 @@ def check_name(name: str) -> None:
 
 
 def list_tables() -> list[Listed]:
-    """Every table that `open_table` can open by name, the embedded one first.
+    """Every table that `open_table` can open by name, those that come with the project first.
 
     >>> list_tables()[0].name
     'nb201-analog'
     """
     folder = home() / "tables"
     files = sorted(folder.glob("*.h5")) if folder.is_dir() else []
-    named = [f for f in files if _NAME.fullmatch(f.stem) and f.is_file()]
-    return [Listed(analog.NAME, None, 0), *(Listed(f.stem, f, f.stat().st_size) for f in named)]
+    named = [f for f in files if _NAME.fullmatch(f.stem) and f.is_file() and f.stem not in EMBEDDED]
+    here = mini_path()
+    own = [Listed(analog.NAME, None, 0), Listed(MINI, here, here.stat().st_size)]
+    return [*own, *(Listed(f.stem, f, f.stat().st_size) for f in named)]
+
+
+def mini_path() -> Path:
+    """File of `nb201-mini`, part of the project's data."""
+    return data_path(f"{MINI}.h5")
 
 
 def best_table_name() -> str:
@@ -113,12 +118,12 @@ def open_table(name_or_path: str | Path) -> Table:
         return read_table(name_or_path)
     if text == analog.NAME:
         return analog.load_analog()
+    if text == MINI:
+        return read_table(mini_path())
     known = [t.name for t in list_tables()]
     if text not in known:
         if text == nb201.NAME:
             raise TableError(_GET_NB201)
-        if text == MINI:
-            raise TableError(_GET_MINI)
         if text == NB101:
             raise TableError(f"{NB101} is a table of modules: open it with open_modules(), or open {nb1shot1.NAMES[0]}")
         if text in nb1shot1.NAMES:

@@ -57,7 +57,7 @@ def test_more_steps_than_anyone_has(option: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--table", "nb202"), "unknown table 'nb202'; did you mean 'nb201'? Known: nb201-analog, nb201"),
+        (("--table", "nb202"), "unknown table 'nb202'; did you mean 'nb201'? Known: nb201-analog, nb201-mini, nb201"),
         (("--table", "nb201"), "tables fetch nb201"),
         (("--table", "absent.h5"), "absent.h5: cannot be read (No such file or directory)"),
         (("--table", "."), "unknown table '.'"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_validation.evaluate import mixture_score, one_shot_accuracy
-from gpu_validation.plan import jobs, read_plan, run_plan, trace_path
+from gpu_validation.plan import SHIPPED, jobs, read_plan, run_plan, trace_path
 from gpu_validation.tracing import Tracer, stratified
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.files import held
@@ -189,7 +189,8 @@ def test_the_command_records_a_plan(
         read_plan(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("name", ["breadth", "depth"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_plans_can_be_read(name: str) -> None:
     plan = read_plan(name)
-    assert len(plan.seeds) >= 3 and len(jobs(plan)) == len({job.name for job in jobs(plan)})
+    assert plan.name.replace("-", "_") == name and (name not in ("breadth", "depth") or len(plan.seeds) >= 3)
+    assert len(jobs(plan)) == len({job.name for job in jobs(plan)})

@@ -29,7 +29,7 @@ def test_the_public_names() -> None:
 
 
 def test_at_first_there_is_the_embedded_table(home: Path) -> None:
-    assert [t.name for t in catalogue.list_tables()] == ["nb201-analog"]
+    assert [t.name for t in catalogue.list_tables()] == ["nb201-analog", "nb201-mini"]
     assert catalogue.best_table_name() == "nb201-analog"
     assert catalogue.open_table("nb201-analog") is analog.load_analog()
     assert not home.exists()
@@ -45,7 +45,7 @@ def test_nb201_names_the_two_commands_that_get_it() -> None:
 def test_an_unknown_name_gets_the_nearest_one() -> None:
     catalogue.install(small_table("mine"))
     with pytest.raises(
-        TableError, match=r"unknown table 'mime'; did you mean 'mine'\? Known: nb201-analog, mine, nb201"
+        TableError, match=r"unknown table 'mime'; did you mean 'mine'\? Known: nb201-analog, nb201-mini, mine, nb201"
     ):
         catalogue.open_table("mime")
 
@@ -56,8 +56,8 @@ def test_an_installed_table_opens_by_name_and_by_path() -> None:
     assert same(catalogue.open_table("mine"), table)
     assert same(catalogue.open_table(path), table)
     assert same(catalogue.open_table(str(path)), table)
-    assert [t.name for t in catalogue.list_tables()] == ["nb201-analog", "mine"]
-    assert catalogue.list_tables()[1].size == path.stat().st_size
+    assert [t.name for t in catalogue.list_tables()] == ["nb201-analog", "nb201-mini", "mine"]
+    assert catalogue.list_tables()[2].size == path.stat().st_size
 
 
 def test_nothing_is_overwritten_without_force() -> None:
@@ -103,7 +103,7 @@ def test_foreign_files_in_the_folder_are_not_listed(home: Path) -> None:
     (home / "tables" / ".mine.h5.x.part").write_text("")
     (home / "tables" / "notes.txt").write_text("")
     (home / "tables" / "folder.h5").mkdir()
-    assert [t.name for t in catalogue.list_tables()] == ["nb201-analog", "mine"]
+    assert [t.name for t in catalogue.list_tables()] == ["nb201-analog", "nb201-mini", "mine"]
 
 
 def test_a_file_renamed_by_hand_takes_its_new_name(home: Path) -> None:

@@ -44,9 +44,22 @@ def render(document: Doc) -> str:
         untested=untested,
         verdict=_grouped(document["verdict"]),
         scenes=[_scene(scene, number) for number, scene in enumerate(document["scenes"], start=1)],
-        parameters=json.dumps(document["parameters"]["params"], sort_keys=True),
+        files=_files(document),
         kinds={"may": "You may", "may not": "You may not", "unknown": "Not known"},
     )
+
+
+def _files(document: Doc) -> list[dict[str, Any]]:
+    """Every file of parameters that was used, and where."""
+    used: dict[str, tuple[Doc, list[str]]] = {}
+    scenes = [(scene["name"], scene["parameters"]) for scene in document["scenes"]]
+    transfer = [] if "left_out" in document["transfer"] else [("the transfer test", document["parameters"])]
+    for where, about in [*scenes, *transfer]:
+        used.setdefault(about["sha256"], (about, []))[1].append(where)
+    return [
+        {**about, "where": where, "values": json.dumps(about["params"], sort_keys=True)}
+        for about, where in used.values()
+    ]
 
 
 def _grouped(sentences: Sequence[Doc]) -> list[tuple[str, list[Doc]]]:

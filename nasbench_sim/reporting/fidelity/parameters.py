@@ -19,6 +19,9 @@ from nasbench_sim.files import MAX_JSON, read_text
 from nasbench_sim.landscapes import SharedWeightsParams
 from nasbench_sim.resources import data_path
 
+#: data set of a recording -> the project's own fit in that setting, part of its data
+OWN_FIT = {"fashion-mini": "breadth.json", "cifar10-subset": "depth.json"}
+
 
 class Fitted(NamedTuple):
     """A file of parameters: its name, sha256, what it says of itself, and the numbers."""
@@ -60,3 +63,13 @@ def load_parameters(path: Path | None = None) -> Fitted:
         raise SpecError(f"{path}: runs or params_without are not those of a fit ({reason})") from error
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     return Fitted(path.name, sha256, " ".join(str(values.get("what", "")).split()), runs, params, found)
+
+
+def own_parameters(dataset: str) -> Fitted:
+    """The project's fit to recordings on `dataset`, else its general parameters; raises as `load_parameters`.
+
+    >>> own_parameters("digits").name
+    'shared_weights.json'
+    """
+    own = data_path("calibration", OWN_FIT.get(dataset, ""))
+    return load_parameters(own if own.is_file() else None)

@@ -15,7 +15,7 @@ from nasbench_sim.reporting.fidelity.measures import (
     scene_ranking,
     simulated,
 )
-from nasbench_sim.reporting.fidelity.parameters import Fitted, load_parameters
+from nasbench_sim.reporting.fidelity.parameters import Fitted, load_parameters, own_parameters
 from nasbench_sim.reporting.fidelity.recordings import OWN_TABLE, Recording, Scene, load_scenes, table_of
 from nasbench_sim.reporting.fidelity.simulate import Followed, Job, role_of, simulate
 from nasbench_sim.reporting.fidelity.transfer import EPOCHS, GET, TABLE, transfer_jobs, transfer_report
@@ -29,7 +29,7 @@ from nasbench_sim.tables.table import Table
 FORMAT, SCHEMA = "nasbench-sim-fidelity", 1
 PLAIN_SEEDS = 32  # searches on the plain table end alike: their sd is tenths of a point
 Tick = Callable[[int, int], None]
-Place = tuple[Scene, Table, str, str]  # a scene, its table and data set there, what a reader must know
+Place = tuple[Scene, Table, str, str, Fitted]  # a scene, its table and data set there, a warning, parameters
 
 
 def fidelity(
@@ -48,6 +48,8 @@ def fidelity(
 ) -> dict[str, Any]:
     """Simulate what was recorded, compare, and run the transfer test; one JSON document.
 
+    `params`: parameters of the model everywhere; default the project's fit of each recording's own setting, and its
+    general ones for the transfer test.
     `table`: where derived cells are looked up, default the table of each recording's own setting. `transfer`: the
     table of the transfer test, None: none is done, and the document says `why_not`; `transfer_steps`: (epochs, steps
     an epoch) other than published. Raises `RunError`, `SpecError`, `TableError`, one line each, for what is missing
@@ -61,12 +63,13 @@ def fidelity(
     places: list[Place] = []
     for scene in scenes:
         try:
-            places.append((scene, *table_of(scene, table, opened)))
+            own = own_parameters(scene.dataset) if params is None else fitted
+            places.append((scene, *table_of(scene, table, opened), own))
         except TableError as error:
             left_out.append(f"{scene.name}: {error}")
     if not places:
         raise TableError("; ".join(dict.fromkeys(note.partition(": ")[2] for note in left_out[-len(scenes) :])))
-    jobs, impossible = _jobs(places, fitted, seeds)
+    jobs, impossible = _jobs(places, seeds)
     if transfer is not None:
         opened[transfer.name] = transfer
         epochs, steps = transfer_steps or (None, 391)
@@ -98,11 +101,11 @@ def fidelity(
     return document
 
 
-def _jobs(places: list[Place], fitted: Fitted, seeds: int) -> tuple[list[Job], dict[tuple[str, ...], str]]:
+def _jobs(places: list[Place], seeds: int) -> tuple[list[Job], dict[tuple[str, ...], str]]:
     """What to simulate, and why something cannot be (by key)."""
     jobs: list[Job] = []
     impossible: dict[tuple[str, ...], str] = {}
-    for scene, table, dataset, _ in places:
+    for scene, table, dataset, _, fitted in places:
         for recording in scene.recordings:
             for side, landscape, params in _sides(recording, fitted):
                 key = (scene.name, recording.label, side)
@@ -152,7 +155,7 @@ def _spec(
 def _scene(
     place: Place, found: Mapping[tuple[str, ...], Followed], impossible: Mapping[tuple[str, ...], str]
 ) -> dict[str, Any]:
-    scene, table, dataset, warning = place
+    scene, table, dataset, warning, fitted = place
     methods, rows = [], []
     for recording in scene.recordings:
         sides: dict[str, Searches] = {"supernet": recorded(recording, table, dataset)}
@@ -168,6 +171,7 @@ def _scene(
     return {
         "name": scene.name,
         "what": scene.words,
+        "parameters": fitted.about(),
         "table": table.name,
         "table_sha256": table.sha256,
         "dataset": dataset,

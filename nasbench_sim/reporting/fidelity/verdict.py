@@ -21,8 +21,8 @@ def aims(document: Doc) -> list[dict[str, Any]]:
     """The aims that were set beforehand: `met` true, false, or None where it was not tested (`why` says why)."""
     out = []
     for scene in document["scenes"]:
-        out.append(_ranking_aim(scene, document["parameters"]))
-        side, words = _best_side(scene, document["parameters"])
+        out.append(_ranking_aim(scene))
+        side, words = _best_side(scene)
         value = scene["pooled"][side]["skip_rmse"]
         out.append(
             {
@@ -35,17 +35,17 @@ def aims(document: Doc) -> list[dict[str, Any]]:
     return out + [_collapse_aim(document["transfer"], method) for method in COLLAPSES]
 
 
-def _best_side(scene: Doc, parameters: Doc) -> tuple[str, str]:
+def _best_side(scene: Doc) -> tuple[str, str]:
     """The held-out side where every method has one, else the simulator as it is; and what the parameters know."""
     if scene["pooled"]["held_out"]["methods"] == len(scene["methods"]):
         return "held_out", "parameters fitted without the method"
-    known = sorted({row["method"] for row in scene["methods"]} & set(parameters["fitted_on"]))
+    known = sorted({row["method"] for row in scene["methods"]} & set(scene["parameters"]["fitted_on"]))
     fitted = f", and its own were fitted to recordings of {', '.join(known)}" if known else ""
     return "simulator", f"the parameter file holds none fitted without the method{fitted}"
 
 
-def _ranking_aim(scene: Doc, parameters: Doc) -> dict[str, Any]:
-    side, words = _best_side(scene, parameters)
+def _ranking_aim(scene: Doc) -> dict[str, Any]:
+    side, words = _best_side(scene)
     found = scene["ranking"].get(side)
     value = None if found is None else found["value"]
     met = None if value is None else value >= RANKING_AIM
@@ -91,13 +91,13 @@ def verdict(document: Doc) -> list[dict[str, str]]:
     out: list[tuple[str, str, str]] = []
     for scene in document["scenes"]:
         where = f"At the scale of {scene['name']}: {scene['what']}"
-        out += [(where, *said) for said in _of_scene(scene, document["parameters"])]
+        out += [(where, *said) for said in _of_scene(scene)]
     out += [("On published searches", *said) for said in _of_transfer(document["transfer"])]
     return [{"where": where, "kind": kind, "text": f"{text[0].upper()}{text[1:]}"} for where, kind, text in out]
 
 
-def _of_scene(scene: Doc, parameters: Doc) -> list[tuple[str, str]]:
-    side, _ = _best_side(scene, parameters)
+def _of_scene(scene: Doc) -> list[tuple[str, str]]:
+    side, _ = _best_side(scene)
     seeds = sorted({len(row["supernet_seeds"]) for row in scene["methods"]})
     few = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     noun = "search" if seeds == [1] else "searches"

@@ -1,0 +1,68 @@
+"""The table `nb201-mini` that comes with the project: all cells trained small, twice for a tenth of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from nasbench_sim.errors import NotMeasured
+from nasbench_sim.tables import Key, open_table
+from nasbench_sim.tables.catalogue import mini_path
+from nasbench_sim.tables.table import Table
+from tests.tables.helpers import SPACE
+
+EPOCHS = range(1, 7)
+
+
+@pytest.fixture(scope="module")
+def mini() -> Table:
+    return open_table("nb201-mini")
+
+
+def column(table: Table, split: str, epoch: int = 6, seed: int = 0) -> np.ndarray:
+    return np.asarray(table.accuracy[Key("fashion-mini", split, epoch, seed)], dtype=np.float64)
+
+
+def test_every_cell_has_a_number_of_every_epoch_and_split(mini: Table) -> None:
+    assert mini_path().stat().st_size <= 10_000_000
+    assert len(mini.accuracy) == 3 * 6 * 2 and len(mini.metrics) == 3 * 6 * 2  # splits, epochs, seeds
+    for split in ("train", "valid", "test"):
+        for epoch in EPOCHS:
+            values = column(mini, split, epoch)
+            losses = mini.metrics[f"loss_nats/{split}/{epoch}/0", "fashion-mini"]
+            assert not np.isnan(values).any() and 0 <= values.min() and values.max() <= 100
+            assert not np.isnan(losses).any() and losses.min() > 0
+    assert mini.search_key == Key("fashion-mini", "valid", 6, 0) and mini.report_keys["test"].split == "test"
+    with pytest.raises(NotMeasured):
+        mini.search_key_for("cifar10")
+
+
+def test_isomorphic_cells_share_a_network(mini: Table) -> None:
+    for split in ("valid", "test"):
+        by_class = np.zeros(6466)
+        by_class[SPACE.classes] = column(mini, split)
+        assert np.array_equal(by_class[SPACE.classes], column(mini, split))
+
+
+def test_cells_through_which_nothing_flows_guess_and_the_others_differ_by_far_more_than_ten_points(
+    mini: Table,
+) -> None:
+    dead = np.array([not any(all(c[e] for e in p) for p in ((3,), (0, 4), (1, 5), (0, 2, 5))) for c in SPACE.all])
+    test = column(mini, "test")
+    assert dead.sum() == 341 and np.all(np.abs(test[dead] - 10) < 1)
+    low, high = np.percentile(test[~dead], (5, 95))
+    assert high - low > 10
+
+
+def test_the_noise_of_a_number_is_known_from_a_stratified_tenth(mini: Table) -> None:
+    again = column(mini, "test", seed=1)
+    twice = ~np.isnan(again)
+    assert len(np.unique(SPACE.classes[twice])) == 647
+    noise = np.std(again[twice] - column(mini, "test")[twice]) / np.sqrt(2)
+    assert 0.3 < noise < 3  # percentage points between training seeds
+    assert kendalltau(again[twice], column(mini, "test")[twice])[0] > 0.7
+
+
+def test_valid_predicts_test(mini: Table) -> None:
+    assert kendalltau(column(mini, "valid"), column(mini, "test"))[0] > 0.85
