@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nasbench_sim.errors import SpecError
+from nasbench_sim.errors import SpecError, unknown
 from nasbench_sim.files import MAX_JSON, read_text
 from nasbench_sim.resources import data_path
 
@@ -61,10 +62,10 @@ class SharedWeightsParams(BaseModel):
         path = data_path("shared_weights.json") if path is None else Path(path)
         try:
             values = json.loads(read_text(path, MAX_JSON))["params"]
-            unknown = set(changes) - set(cls.model_fields)
-            if unknown:
+            strange = set(changes) - set(cls.model_fields)
+            if strange:
                 raise SpecError(
-                    f"shared-weights model has no parameter {', '.join(sorted(unknown))}; it has "
+                    f"shared-weights model has no parameter {', '.join(sorted(strange))}; it has "
                     f"{', '.join(cls.model_fields)}"
                 )
             return cls(**{**values, **changes})
@@ -77,3 +78,22 @@ class SharedWeightsParams(BaseModel):
             raise SpecError(
                 f"{path} holds no shared-weights parameters ({' '.join(str(error).split())[:200]})"
             ) from error
+
+
+def with_fit(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters in which `fit`, a fit that comes with the project or a file of one, stands for the numbers it holds.
+
+    What else is given replaces single numbers of the fit. Raises `SpecError` where there is no such fit.
+
+    >>> with_fit({"onset": 0.5})
+    {'onset': 0.5}
+    """
+    rest = dict(params)
+    if "fit" not in rest:
+        return rest
+    name = str(rest.pop("fit"))
+    own = data_path("calibration", f"{name}.json")
+    if not own.is_file() and not name.endswith(".json"):
+        known = sorted(path.stem for path in data_path("calibration").glob("*.json"))
+        raise SpecError(f"{unknown('fit', name, known)}; or give a file FIT.json of `gpu-validation calibrate`")
+    return {**SharedWeightsParams.load(own if own.is_file() else name).model_dump(), **rest}

@@ -18,6 +18,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from nasbench_sim.errors import SpecError, unknown
 from nasbench_sim.landscapes import SharedWeightsParams
+from nasbench_sim.landscapes.shared_params import with_fit
 from nasbench_sim.runs.spec import RunSpec
 from nasbench_sim.searchers import Recipe, get_method
 
@@ -115,9 +116,12 @@ def check_params(params: Mapping[str, Any], methods: Sequence[str]) -> dict[str,
 
 def check_landscape(params: Mapping[str, Any]) -> dict[str, Any]:
     """Fixed parameters of the shared landscape in their declared types; raises `SpecError` as `read_axes` does."""
+    with_fit(params)
+    named = {"fit": params["fit"]} if "fit" in params else {}  # becomes numbers in the specification of each cell
     for name in params:
-        _check_name(LANDSCAPE + name, [])
-    return {name: typed(LANDSCAPE + name, value, []) for name, value in params.items()}
+        if name not in named:
+            _check_name(LANDSCAPE + name, [])
+    return named | {n: typed(LANDSCAPE + n, value, []) for n, value in params.items() if n not in named}
 
 
 def _check_name(name: str, recipes: Sequence[Recipe]) -> None:

@@ -4,7 +4,7 @@ name: balenas-precision           # of letters, digits, dot, dash and underscore
 table: nb201                      # default: the best table present
 datasets: [cifar10]
 landscape: shared                 # or a list; default: the method's own
-landscape_params: {}
+landscape_params: {}              # of the shared landscape; {fit: breadth}: the numbers of a fit, or of FIT.json
 seeds: 100                        # a number, a range "0:100" or a list
 epochs: 50
 steps_per_epoch: 391

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nasbench_sim.errors import SpecError
+from nasbench_sim.landscapes.shared_params import with_fit
 
 MAX_SEEDS = 1_000_000
 MAX_SEED_STEPS = 10**12
@@ -85,9 +87,14 @@ class RunSpec(BaseModel):
 def make_spec(**fields: Any) -> RunSpec:
     """`RunSpec(**fields)` with every problem told in one line as a `SpecError`.
 
+    `fit` among the parameters of landscape `shared` is replaced by the numbers of that fit.
+
     >>> make_spec(method="darts", table="nb201-analog", dataset="cifar10", seeds=3).seeds
     (0, 1, 2)
     """
+    given = fields.get("landscape_params")
+    if isinstance(given, Mapping) and "fit" in given and fields.get("landscape") == "shared":
+        fields = {**fields, "landscape_params": with_fit(given)}
     try:
         return RunSpec(**fields)
     except ValidationError as error:

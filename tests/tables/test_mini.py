@@ -31,7 +31,7 @@ def test_every_cell_has_a_number_of_every_epoch_and_split(mini: Table) -> None:
         for epoch in EPOCHS:
             values = column(mini, split, epoch)
             losses = mini.metrics[f"loss_nats/{split}/{epoch}/0", "fashion-mini"]
-            assert not np.isnan(values).any() and 0 <= values.min() and values.max() <= 100
+            assert not np.isnan(values).any() and values.min() >= 0 and values.max() <= 100
             assert not np.isnan(losses).any() and losses.min() > 0
     assert mini.search_key == Key("fashion-mini", "valid", 6, 0) and mini.report_keys["test"].split == "test"
     with pytest.raises(NotMeasured):
