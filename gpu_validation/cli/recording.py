@@ -65,7 +65,8 @@ def record(
 ) -> None:
     """Search, and record the one-shot accuracy of cells by epoch as a table, and predictions for `ensemble`.
 
-    Instead of a method: a plan of many searches, a YAML file, or the name of one that ships (breadth, depth, width). It goes on where it was stopped.
+    Instead of a method: a plan of many searches, a YAML file or the name of one that ships (breadth, depth, width).
+    It goes on where it was stopped.
     """
     need_torch()
     if is_plan(method):

@@ -153,7 +153,7 @@ def _read_marker(path: Path) -> dict[str, Any]:
 
 
 def _place(table: str) -> str:
-    """Where a worker finds the table: an absolute path, since it stands in another folder; the project's own by name."""
+    """Where a worker finds the table: an absolute path (it stands in another folder), the project's own by name."""
     if table in EMBEDDED:
         return table
     return str((Path(table) if table.endswith(".h5") or os.sep in table else table_path(table)).resolve())

@@ -16,6 +16,7 @@ from nasbench_sim.landscapes import SharedWeightsParams
 from nasbench_sim.runs.ablate_axes import check_params, read_axes, show
 from nasbench_sim.runs.ablate_yaml import MAX_BYTES, parse_yaml, read_yaml
 from nasbench_sim.runs.grid import MOST_CELLS, GridSpec, cells, describe, grid_axes, judged_role, load_grid, make_grid
+from nasbench_sim.runs.spec import make_spec
 from nasbench_sim.searchers import get_method
 from nasbench_sim.tables.catalogue import open_table
 from tests.synthetic import synthetic_table
@@ -273,3 +274,21 @@ def test_every_open_parameter_is_swept(method: str) -> None:
     heads = " ".join(text.split(":")[0] for text in recipe.unknowns).replace(",", " ").split()
     open_ones = {name for name in recipe.parameters if name in heads}
     assert open_ones - {"members", "member_epochs"} <= swept and len(open_ones) >= 3
+
+
+def test_a_fit_by_name_or_file_stands_for_its_numbers(tmp_path: Path) -> None:
+    params = SharedWeightsParams.load(onset=0.123)
+    path = tmp_path / "fit.json"
+    path.write_text(json.dumps({"params": params.model_dump()}))
+    grid = make_grid(
+        name="g", table="nb201-analog", method="darts", seeds=1, landscape="shared",
+        landscape_params={"fit": str(path), "noise": 0.25}, axes={"lr": [1e-4, 3e-4]},
+    )  # fmt: skip
+    for cell in cells(grid, open_table("nb201-analog")):
+        assert cell.spec.landscape_params == {**params.model_dump(), "noise": 0.25}
+    for wrong in ("nonsense", str(tmp_path / "none.json")):
+        with pytest.raises(SpecError, match="unknown fit 'nonsense'|none.json holds no shared-weights parameters"):
+            make_spec(
+                method="darts", table="nb201-analog", dataset="cifar10", seeds=1, landscape="shared",
+                landscape_params={"fit": wrong},
+            )  # fmt: skip
