@@ -39,7 +39,8 @@ def ensemble_study(
     steps_per_epoch: Annotated[int, typer.Option(help="Steps an epoch of the searches.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate of alpha in the searches.")] = 0.003,
     landscape_set: Annotated[
-        list[str] | None, typer.Option(help="A parameter of the shared landscape, name=value, or fit=breadth; repeatable.")
+        list[str] | None,
+        typer.Option(help="A parameter of the shared landscape, name=value (fit=breadth: all); repeatable."),
     ] = None,
     bpnas_run: Annotated[Path | None, typer.Option(help="A finished bpnas run to take instead of searching.")] = None,
     posterior_run: Annotated[Path | None, typer.Option(help="A finished run with final distributions.")] = None,

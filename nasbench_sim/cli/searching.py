@@ -45,7 +45,8 @@ def search(
         list[str] | None, typer.Option("--set", help="A parameter of the method, name=value; repeatable.")
     ] = None,
     landscape_set: Annotated[
-        list[str] | None, typer.Option(help="A parameter of the shared landscape, name=value, or fit=breadth; repeatable.")
+        list[str] | None,
+        typer.Option(help="A parameter of the shared landscape, name=value (fit=breadth: all); repeatable."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     budget: Annotated[float | None, typer.Option(help="Simulated seconds of a black-box search.")] = None,

@@ -287,7 +287,7 @@ def test_a_fit_by_name_or_file_stands_for_its_numbers(tmp_path: Path) -> None:
     for cell in cells(grid, open_table("nb201-analog")):
         assert cell.spec.landscape_params == {**params.model_dump(), "noise": 0.25}
     for wrong in ("nonsense", str(tmp_path / "none.json")):
-        with pytest.raises(SpecError, match="unknown fit 'nonsense'|none.json holds no shared-weights parameters"):
+        with pytest.raises(SpecError, match=r"unknown fit 'nonsense'|none.json holds no shared-weights parameters"):
             make_spec(
                 method="darts", table="nb201-analog", dataset="cifar10", seeds=1, landscape="shared",
                 landscape_params={"fit": wrong},
