@@ -164,6 +164,12 @@ def test_parameters_fitted_without_a_method_are_used_for_it(tmp_path: Path, tabl
     pooled = document["scenes"][0]["pooled"]
     assert pooled["held_out"]["skip_rmse"] < 1e-4 < pooled["simulator"]["skip_rmse"]
     assert document["aims"][0]["met"] is True and "without the method" in document["aims"][0]["why"]
+    known = [{"method": "darts"}, {"method": "balenas", "gradients": False}]
+    path.write_text(json.dumps({"params": wrong, "runs": known, "params_without": {"darts": good}}))
+    fitted = load_parameters(path)
+    assert fitted.fitted_on == ("darts",) and fitted.without("darts") == SharedWeightsParams(**good)
+    assert fitted.without("balenas") == fitted.params  # recorded, but never fitted to
+    assert load_parameters().without("balenas") is None
     path.write_text(json.dumps({"params": good, "params_without": {"darts": {"scale": -1}}}))
     with pytest.raises(SpecError, match="params_without"):
         load_parameters(path)
@@ -193,6 +199,7 @@ def test_the_document_is_strict_json_of_the_promised_shape(same: dict[str, Any])
         *(
             "name",
             "what",
+            "parameters",
             "table",
             "table_sha256",
             "dataset",

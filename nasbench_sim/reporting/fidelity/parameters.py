@@ -2,7 +2,8 @@
 
     {"what": "...", "runs": [{"method": "darts", ...}, ...], "params": {...}, "params_without": {"darts": {...}, ...}}
 
-`runs` says what `params` were fitted to, `params_without.NAME` were fitted to the recordings of all methods but NAME.
+`runs` says what `params` were fitted to (not those with "gradients": false), `params_without.NAME` were fitted to the
+recordings of all methods but NAME.
 Both may be missing: then the page says that it is not known, and that no number of it is held out.
 """
 
@@ -33,6 +34,15 @@ class Fitted(NamedTuple):
     params: SharedWeightsParams
     held_out: Mapping[str, SharedWeightsParams]
 
+    def without(self, method: str) -> SharedWeightsParams | None:
+        """Parameters that have not seen the method; None where the file holds none.
+
+        Where fits without a method exist, those of a method that was never fitted to are `params` themselves.
+        """
+        if method in self.held_out or not self.held_out:
+            return self.held_out.get(method)
+        return None if method in self.fitted_on else self.params
+
     def about(self) -> dict[str, Any]:
         """The file as plain data."""
         return {
@@ -57,7 +67,9 @@ def load_parameters(path: Path | None = None) -> Fitted:
     values: dict[str, Any] = json.loads(text)
     try:
         found = {str(name): SharedWeightsParams(**one) for name, one in values.get("params_without", {}).items()}
-        runs = tuple(sorted({str(run["method"]) for run in values.get("runs", [])}))
+        # a recording without gradients was not fitted to (RSPS takes none, PARSEC sees losses only)
+        used = [run for run in values.get("runs", []) if run.get("gradients", True)]
+        runs = tuple(sorted({str(run["method"]) for run in used}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SpecError(f"{path}: runs or params_without are not those of a fit ({reason})") from error

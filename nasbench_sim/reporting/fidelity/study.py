@@ -131,8 +131,9 @@ def _sides(recording: Recording, fitted: Fitted) -> list[tuple[str, str, dict[st
         ("simulator", "shared", fitted.params.model_dump()),
         ("plain_table", "tabular", {}),
     ]
-    if recording.method in fitted.held_out:
-        sides.append(("held_out", "shared", fitted.held_out[recording.method].model_dump()))
+    unseen = fitted.without(recording.method)
+    if unseen is not None and unseen != fitted.params:
+        sides.append(("held_out", "shared", unseen.model_dump()))
     return sides
 
 
@@ -163,6 +164,8 @@ def _scene(
             key = (scene.name, recording.label, side)
             if key in found:
                 sides[side] = simulated(found[key], table, dataset)
+        if fitted.without(recording.method) == fitted.params:  # never fitted to: what was simulated is held out
+            sides["held_out"] = sides["simulator"]
         row = method_rows(recording, sides, scene.space, f"{scene.name} {recording.label}")
         row["impossible"] = {key[2]: why for key, why in impossible.items() if key[:2] == (scene.name, recording.label)}
         row["published"] = _published(recording, scene, dataset, table)
