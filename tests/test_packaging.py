@@ -96,9 +96,9 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     assert not [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".anb"))]
     recordings = {name for name in names if name.endswith(".h5")}
     assert recordings == {
-        f"nasbench_sim/_data/{p.relative_to(ROOT / 'data').as_posix()}"
-        for p in (ROOT / "data" / "traces").rglob("*.h5")
+        f"nasbench_sim/_data/{p.relative_to(ROOT / 'data').as_posix()}" for p in (ROOT / "data").rglob("*.h5")
     }
+    assert "nasbench_sim/_data/nb201-mini.h5" in recordings
 
 
 def test_the_metadata(wheel: Path) -> None:
