@@ -110,6 +110,13 @@ def draw(name: str, folder: Path) -> None:
     seen = {}
     for point in tried:
         traces = [Trace.load(path) for path in sorted(folder.glob(f"{point['label']}-seed*.h5"))]
+        for trace in traces:
+            alone = (np.nanmax(trace.epoch["theta"][0], axis=2) > 0.999).all(axis=1)
+            print(
+                point["label"],
+                trace.archs[0, -1],
+                f"one operation an edge from epoch {alone.argmax() + 1}" if alone.any() else "",
+            )
         if traces:
             seen[point["label"]] = [float(without_weights(t.archs[0, -1])) for t in traces]
     with plt.rc_context(RC):

@@ -91,9 +91,18 @@ def with_fit(params: Mapping[str, Any]) -> dict[str, Any]:
     rest = dict(params)
     if "fit" not in rest:
         return rest
-    name = str(rest.pop("fit"))
-    own = data_path("calibration", f"{name}.json")
-    if not own.is_file() and not name.endswith(".json"):
-        known = sorted(path.stem for path in data_path("calibration").glob("*.json"))
+    return {**SharedWeightsParams.load(fit_path(str(rest.pop("fit")))).model_dump(), **rest}
+
+
+def fit_path(name: str) -> Path:
+    """File of a fit that comes with the project, or the file `name` itself where that ends in .json.
+
+    >>> fit_path("breadth").name
+    'breadth.json'
+    """
+    known = sorted(path.stem for path in data_path("calibration").glob("*.json"))
+    if name in known:
+        return data_path("calibration", f"{name}.json")
+    if not name.endswith(".json"):
         raise SpecError(f"{unknown('fit', name, known)}; or give a file FIT.json of `gpu-validation calibrate`")
-    return {**SharedWeightsParams.load(own if own.is_file() else name).model_dump(), **rest}
+    return Path(name)

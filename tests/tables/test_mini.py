@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
@@ -67,3 +70,9 @@ def test_the_noise_of_a_number_is_known_from_a_stratified_tenth(mini: Table) -> 
 
 def test_valid_predicts_test(mini: Table) -> None:
     assert kendalltau(column(mini, "valid"), column(mini, "test"))[0] > 0.7
+
+
+def test_the_figures_of_its_page_come_out() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "nb201-mini.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert failed == 0 and tried >= 9

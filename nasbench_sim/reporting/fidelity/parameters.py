@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 from nasbench_sim.errors import SpecError
 from nasbench_sim.files import MAX_JSON, read_text
 from nasbench_sim.landscapes import SharedWeightsParams
+from nasbench_sim.landscapes.shared_params import fit_path
 from nasbench_sim.resources import data_path
 
 #: data set of a recording -> the project's own fit in that setting, part of its data
-OWN_FIT = {"fashion-mini": "breadth.json", "cifar10-subset": "depth.json"}
+OWN_FIT = {"fashion-mini": "breadth", "cifar10-subset": "depth"}
 
 
 class Fitted(NamedTuple):
@@ -83,5 +84,4 @@ def own_parameters(dataset: str) -> Fitted:
     >>> own_parameters("digits").name
     'shared_weights.json'
     """
-    own = data_path("calibration", OWN_FIT.get(dataset, ""))
-    return load_parameters(own if own.is_file() else None)
+    return load_parameters(fit_path(OWN_FIT[dataset]) if dataset in OWN_FIT else None)
