@@ -54,6 +54,10 @@ def search(
         list[str] | None,
         typer.Option(help="A metric of the table and its weight in the loss, name=weight; repeatable."),
     ] = None,
+    step_order: Annotated[
+        str,
+        typer.Option(help="Of a gradient method's two steps: together, 'weights first' or 'architecture first'."),
+    ] = "together",
     out: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints and the record; default: keep nothing.")
     ] = None,
@@ -78,6 +82,7 @@ def search(
         dtype=dtype,
         budget=budget,
         penalty=settings(penalty or [], "--penalty"),
+        step_order=step_order,
     )
     with progress_bar(not as_json) as (tick, _):
         results = search_all(

@@ -101,6 +101,7 @@ def command_line(run: Run, width: int | None = None) -> str:
     parts += [] if trained else [["--dtype", spec.dtype]]
     parts += [["--budget", repr(spec.budget)]] if spec.budget is not None else []
     settings = "--net" if trained else "--landscape-set"
+    parts += [["--step-order", spec.step_order]] if spec.step_order != "together" else []
     named = (("--set", spec.params), (settings, spec.landscape_params), ("--penalty", spec.penalty))
     for option, values in named:
         for name, value in values.items():

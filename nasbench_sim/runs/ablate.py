@@ -25,9 +25,9 @@ from nasbench_sim.runs.ablate_results import Ablation, Outcomes, outcomes
 from nasbench_sim.runs.executors import make_executor
 from nasbench_sim.runs.grid import Cell, GridSpec, cells, describe, grid_axes, judged_role
 from nasbench_sim.runs.plan import work_of
-from nasbench_sim.runs.pool import stopped
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.search import SMALL, cores
+from nasbench_sim.runs.workers import stopped
 from nasbench_sim.tables.catalogue import EMBEDDED, best_table_name, open_table, table_path
 from nasbench_sim.tables.table import Table
 

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nasbench_sim.errors import RunError, SpecError, unknown
-from nasbench_sim.runs.pool import POLL_SECONDS, become_worker
+from nasbench_sim.runs.pool import POLL_SECONDS
+from nasbench_sim.runs.workers import started
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -112,24 +112,13 @@ class ProcessExecutor:
                     ) from error
 
     def _once(self, function: Callable[[T], R], items: Mapping[int, T]) -> Iterator[tuple[int, R]]:
-        context = get_context("spawn")
-        stop = context.Value("b", 0)
-        pool = ProcessPoolExecutor(
-            min(self.workers, len(items)), mp_context=context, initializer=partial(become_worker, stop=stop)
-        )
-        number: dict[Future[R], int] = {}
-        try:
+        with started(min(self.workers, len(items))) as pool:
             number = {pool.submit(function, item): i for i, item in items.items()}
             waiting = set(number)
             while waiting:
                 done, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield number[future], future.result()
-        finally:
-            stop.value = 1
-            for future in number:
-                future.cancel()
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)

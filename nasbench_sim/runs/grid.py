@@ -18,8 +18,8 @@ axes:
 baseline: {init_precision: 1e4}   # default: the declared default where it is a value, else the first value
 metric: test                      # the accuracy that is judged
 
-Also dtype, budget (simulated seconds) and penalty as in `RunSpec`, and slurm: {slurm_partition: cpu}, the options of
-submitit that `--executor slurm` starts from (other executors do not look at them).
+Also dtype, budget (simulated seconds), penalty and step_order as in `RunSpec`, and slurm: {slurm_partition: cpu}, the
+options of submitit that `--executor slurm` starts from (other executors do not look at them).
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ from nasbench_sim.runs.ablate_yaml import read_yaml
 from nasbench_sim.runs.problem import default_landscape
 from nasbench_sim.runs.search import check_possible
 from nasbench_sim.runs.spec import MAX_SEEDS, RunSpec, make_spec
+from nasbench_sim.searchers.gradient import StepOrder
 from nasbench_sim.tables.table import Table
 
 MOST_CELLS = 10_000
 #: fields of the run that a grid holds under the same name
-_PASSED = ("epochs", "steps_per_epoch", "dtype", "budget", "penalty")
+_PASSED = ("epochs", "steps_per_epoch", "dtype", "budget", "penalty", "step_order")
 
 
 class GridSpec(BaseModel):
@@ -73,6 +74,7 @@ class GridSpec(BaseModel):
     dtype: Literal["float32", "float64"] = "float32"
     budget: float | None = None
     penalty: dict[str, float] = Field(default_factory=dict)
+    step_order: StepOrder = "together"
     method: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     mode: Literal["grid", "one-at-a-time"] = "grid"

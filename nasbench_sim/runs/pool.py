@@ -6,17 +6,13 @@ one process would. Workers report epochs through shared counters; the parent nev
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -26,10 +22,14 @@ from nasbench_sim.runs.checkpoint import load_checkpoint, save_checkpoint
 from nasbench_sim.runs.engine import Progress
 from nasbench_sim.runs.evaluations import make_batch
 from nasbench_sim.runs.spec import RunSpec
+from nasbench_sim.runs.workers import ours, started, stopped
 from nasbench_sim.tables.table import Table
 
 POLL_SECONDS = 0.2
-_OURS: dict[str, Any] = {}  # what a worker process was given at its start
+DIED = (
+    "a worker process died, perhaps for lack of memory: use fewer workers or seeds; a script that registers methods of "
+    'its own must search under `if __name__ == "__main__":`'
+)
 
 
 class Job(NamedTuple):
@@ -78,38 +78,11 @@ def work(job: Job, table: Table, tick: Callable[[int, int], None], stopped: Call
     return Done(job.run, job.part, progress, time.perf_counter() - began)
 
 
-def become_worker(**given: Any) -> None:
-    """Start a worker process: it dies with its parent, leaves Ctrl-C to it, has one BLAS thread and keeps `given`.
-
-    `given` holds at least `stop`, a shared flag that the parent sets to end the work, see `stopped`.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it sets `stop`
-    Thread(target=_die_with_parent, daemon=True).start()
-    _OURS.update(given, threads=threadpool_limits(1))
-
-
-def stopped() -> bool:
-    """Whether the run that this process works for was interrupted (only worker processes of ours are ever told).
-
-    >>> stopped()
-    False
-    """
-    return bool(_OURS["stop"].value) if "stop" in _OURS else False
-
-
-def _die_with_parent() -> None:
-    """An orphan (parent killed) must neither hang on its queue nor write into a folder that someone may resume."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # at any moment: files are replaced atomically
-
-
 def _in_worker(number: int, job: Job) -> Done:
     def tick(done: int, total: int) -> None:
-        _OURS["counters"][number] = done
+        ours("counters")[number] = done
 
-    return work(job, _OURS["table"], tick, stopped)
+    return work(job, ours("table"), tick, stopped)
 
 
 def run_jobs(
@@ -123,28 +96,17 @@ def run_jobs(
     if workers <= 1 or len(jobs) == 1:
         yield from _here(jobs, table, on_tick)
         return
-    context = get_context("spawn")
-    counters, stop = context.Array("q", len(jobs)), context.Value("b", 0)
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=context,
-        initializer=partial(become_worker, table=table, counters=counters, stop=stop),
-    )
-    waiting: set[Future[Done]] = set()
+    counters = get_context("spawn").Array("q", len(jobs))
     try:
-        waiting = {pool.submit(_in_worker, i, job) for i, job in enumerate(jobs)}
-        while waiting:
-            finished, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-            on_tick(counters[:])
-            for future in finished:
-                yield future.result()
+        with started(min(workers, len(jobs)), inherited={"counters": counters}, table=table) as pool:
+            waiting = {pool.submit(_in_worker, i, job) for i, job in enumerate(jobs)}
+            while waiting:
+                finished, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                on_tick(counters[:])
+                for future in finished:
+                    yield future.result()
     except BrokenProcessPool as error:
-        raise RunError("a worker process died, perhaps for lack of memory; use fewer --workers or --seeds") from error
-    finally:
-        stop.value = 1
-        for future in waiting:
-            future.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
+        raise RunError(DIED) from error
 
 
 def _here(jobs: Sequence[Job], table: Table, on_tick: Callable[[Sequence[int]], None]) -> Iterator[Done]:

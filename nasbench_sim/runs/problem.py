@@ -64,9 +64,8 @@ def check_composition(spec: RunSpec) -> None:
 
 
 def make_searcher(spec: RunSpec) -> Searcher:
-    """The method of a specification; raises `SpecError` for unknown names and impossible parameters."""
-    searcher: Searcher = get_method(spec.method).make(**spec.params)
-    return searcher
+    """The method of a specification; raises `SpecError` for unknown names, impossible parameters and step orders."""
+    return in_order(get_method(spec.method).make(**spec.params), spec.step_order)
 
 
 def in_order(searcher: Searcher, order: StepOrder) -> Searcher:
@@ -74,7 +73,7 @@ def in_order(searcher: Searcher, order: StepOrder) -> Searcher:
     if order == "together":
         return searcher
     if not isinstance(searcher, GradientSearcher):
-        raise SpecError(f"{searcher.name} has no architecture step whose order could be chosen; leave order away")
+        raise SpecError(f"{searcher.name} has no architecture step whose order could be chosen; leave step_order away")
     return replace(searcher, order=order)
 
 

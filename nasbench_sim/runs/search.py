@@ -21,6 +21,7 @@ from nasbench_sim.runs.problem import default_landscape, describe_table, measure
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.spec import RunSpec, make_spec
 from nasbench_sim.searchers import get_method
+from nasbench_sim.searchers.gradient import StepOrder
 from nasbench_sim.tables.table import Table
 
 #: a method of so much work a step or evaluation (DARTS: 1) goes seed by seed, so that large batches save nothing
@@ -51,6 +52,7 @@ def search(
     dtype: Literal["float32", "float64"] = "float32",
     budget: float | None = None,
     penalty: Mapping[str, float] | None = None,
+    step_order: StepOrder = "together",
     out: Path | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -60,9 +62,9 @@ def search(
 
     `landscape`: default `shared` for gradient and weight-sharing methods, `evaluations` for black-box ones, `tabular`
     for training-free ones. `seeds`: their number, or the seeds themselves. `budget`: simulated seconds of a black-box
-    search. `penalty`: metric -> weight, see `RunSpec`. `out`: a folder for checkpoints and the record (none: in
-    memory). `workers`: processes (default: the cores, or this process alone for small runs). Raises `SpecError`,
-    `RunError`, `NotMeasured`.
+    search. `penalty`: metric -> weight, see `RunSpec`; `step_order`: see `GradientSearcher`. `out`: a folder for
+    checkpoints and the record (none: in memory). `workers`: processes (default: the cores, or this process alone for
+    small runs). Raises `SpecError`, `RunError`, `NotMeasured`.
 
     Example
     -------
@@ -85,6 +87,7 @@ def search(
         dtype=dtype,
         budget=budget,
         penalty=dict(penalty or {}),
+        step_order=step_order,
     )
     folder = None if out is None else Path(out)
     results = search_all(

@@ -7,10 +7,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from nasbench_sim.errors import SpecError
 from nasbench_sim.landscapes.shared_params import with_fit
+from nasbench_sim.searchers.gradient import StepOrder
 
 MAX_SEEDS = 1_000_000
 MAX_SEED_STEPS = 10**12
@@ -26,6 +36,10 @@ class RunSpec(BaseModel):
     seconds are spent; `epochs` is then the number of points of the anytime curve, and `steps_per_epoch` means nothing.
 
     `landscape="supernet"` (package `gpu_validation`): a true weight-sharing network is trained; `table` names it.
+
+    `step_order`: of the weight and the architecture step of a gradient method, see `GradientSearcher`; written down
+    only where it is not `together`, so that digests of runs made before it was a field hold. A supernet's is among its
+    settings (`landscape_params`).
 
     `penalty`: metric of the table -> weight, in units of the loss per unit of the metric, added to the loss of a
     gradient search: `{"latency_ms/pixel3": 0.01}`.
@@ -45,6 +59,7 @@ class RunSpec(BaseModel):
     dtype: Literal["float32", "float64"] = "float32"
     budget: float | None = Field(default=None, gt=0, le=1e12, allow_inf_nan=False)
     penalty: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    step_order: StepOrder = "together"
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -71,11 +86,22 @@ class RunSpec(BaseModel):
             raise ValueError("seeds are repeated; each seed counts once")
         if self.budget is not None and self.landscape != "evaluations":
             raise ValueError("a budget in simulated seconds belongs to landscape 'evaluations' (black-box methods)")
+        if self.step_order != "together" and self.landscape not in ("shared", "tabular"):
+            own = "a supernet has it among its settings (--net order=...)"
+            what = own if self.landscape == "supernet" else "black-box methods have none"
+            raise ValueError(f"step_order is that of the two steps of a gradient search on a table; {what}")
         if self.penalty and self.landscape == "evaluations":
             raise ValueError("a penalty belongs to the gradient searches; black-box ones have nsga2 for two objectives")
         if len(self.seeds) * self.epochs * self.steps_per_epoch > MAX_SEED_STEPS:
             raise ValueError(f"seeds x epochs x steps_per_epoch exceeds {MAX_SEED_STEPS:.0e}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = write(self)
+        if plain.get("step_order") == "together":
+            del plain["step_order"]
+        return plain
 
     @property
     def digest(self) -> str:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from nasbench_sim.errors import RunError, SpecError
 from nasbench_sim.landscapes.watched import Watched
 from nasbench_sim.runs.engine import Batch, Progress
-from nasbench_sim.runs.problem import in_order
 from nasbench_sim.runs.spec import make_spec
 from nasbench_sim.sealed import read_numbers, read_sealed, write_sealed
 from nasbench_sim.searchers.gradient import StepOrder
@@ -105,10 +104,9 @@ class Trace:
             seeds=seeds,
             epochs=int(self.about["epochs"]),
             steps_per_epoch=int(self.about["steps_per_epoch"]),
+            step_order=self.order,
         )
-        batch = Batch(spec, table, np.arange(seeds))
-        batch.searcher = in_order(batch.searcher, self.order)
-        return batch
+        return Batch(spec, table, np.arange(seeds))
 
     @property
     def epochs(self) -> int:

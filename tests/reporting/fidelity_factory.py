@@ -46,6 +46,7 @@ def simulated_trace(
     table: Table = TABLE,
     landscape: str = "shared",
     params: Mapping[str, Any] | None = None,
+    step_order: str = "together",
     **more: Any,
 ) -> Trace:
     """A search of the simulator in the guise of a recording: the simulator is then the truth."""
@@ -58,7 +59,10 @@ def simulated_trace(
         seeds=tuple(seeds.tolist()),
         epochs=EPOCHS,
         steps_per_epoch=STEPS,
+        step_order=step_order,
     )
+    if step_order != "together":
+        more["setting"] = {"channels": 2, "cells": 1, "order": step_order}
     return trace_of(Batch(spec, table, seeds), about(method, params=dict(params or {}), **more))
 
 

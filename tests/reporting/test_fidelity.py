@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +135,15 @@ def test_the_model_ranks_cells_as_the_figure_of_one_shot_says() -> None:
     assert np.array_equal(again.run.archs, run.archs) and np.isnan(run.history["eigenvalue"]).all()
 
 
-def test_the_order_of_steps_is_that_of_the_supernet() -> None:
-    spec = make_spec(
-        method="darts", params={"lr": 0.3}, table=TABLE.name, dataset="cifar10", seeds=8, epochs=2, steps_per_epoch=9
-    )
-    job = Job(("a",), spec, TABLE.name)
-    first, other = (follow(one, TABLE).theta_skip for one in (job, job._replace(order="architecture first")))
-    assert np.array_equal(first, follow(job._replace(order="together"), TABLE).theta_skip)
-    assert not np.array_equal(first, other)
+def test_the_order_of_steps_is_that_of_the_supernet(tmp_path: Path, table: str) -> None:
+    recorded = simulated_trace("darts", np.arange(8), params={"lr": 0.3}, step_order="weights first")
+    untold = replace(recorded, about={**recorded.about, "setting": {"channels": 2, "cells": 1}})
+    apart = []
+    for name, trace in (("told", recorded), ("untold", untold)):
+        (tmp_path / name).mkdir()
+        scene = fidelity(save(tmp_path / name, trace), table=table, seeds=8)["scenes"][0]
+        apart.append(scene["methods"][0]["against_supernet"]["simulator"]["theta_skip_rmse"]["value"])
+    assert apart[0] == pytest.approx(0, abs=1e-6) and apart[1] > 0
 
 
 def test_a_rule_of_stopping_still_sees_eigenvalues() -> None:

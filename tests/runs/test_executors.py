@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nasbench_sim.errors import RunError, SpecError
-from nasbench_sim.runs import ablate_claims, pool
+from nasbench_sim.runs import ablate_claims, workers
 from nasbench_sim.runs.ablate_claims import Stopped, claimed, claims
 from nasbench_sim.runs.executors import DaskExecutor, ProcessExecutor, SlurmExecutor, make_executor
 
@@ -151,7 +151,7 @@ def test_a_scheduler_that_does_not_answer_is_named() -> None:
 
 
 def test_nothing_to_do_is_nothing() -> None:
-    assert list(ProcessExecutor(2).run(square, [])) == [] and not pool.stopped()
+    assert list(ProcessExecutor(2).run(square, [])) == [] and not workers.stopped()
 
 
 def test_a_claim_says_who_holds_it_and_that_it_was_let_go(tmp_path: Path) -> None:

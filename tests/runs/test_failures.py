@@ -55,6 +55,9 @@ def test_one_failure_leaves_its_neighbours_alone(method: str) -> None:
         ({"method": "darts", "budget": 100.0}, "black-box"),
         ({"method": "darts", "params": {"order": 3}}, "order"),
         ({"method": "darts", "penalty": {"latency": -1.0}}, "penalty"),
+        ({"method": "darts", "step_order": "weights"}, "step_order"),
+        ({"method": "enas", "step_order": "weights first"}, "enas has no architecture step"),
+        ({"method": "rea", "step_order": "weights first"}, "black-box methods have none"),
     ],
 )
 def test_impossible_compositions_are_refused_by_name(words: dict[str, Any], message: str, tmp_path: Path) -> None:

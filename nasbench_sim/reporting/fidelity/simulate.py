@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,33 +17,27 @@ from nasbench_sim.reporting.one_shot import correlation
 from nasbench_sim.runs.assemble import assemble
 from nasbench_sim.runs.engine import Batch, Progress
 from nasbench_sim.runs.plan import work_of
-from nasbench_sim.runs.pool import become_worker, stopped
-from nasbench_sim.runs.problem import describe_table, in_order
+from nasbench_sim.runs.problem import describe_table
 from nasbench_sim.runs.record import Run
 from nasbench_sim.runs.spec import RunSpec
+from nasbench_sim.runs.workers import ours, started, stopped
 from nasbench_sim.searchers import GradientSearcher
 from nasbench_sim.searchers.base import rows
-from nasbench_sim.searchers.gradient import StepOrder
 from nasbench_sim.searchers.stopping import NeverStop
 from nasbench_sim.tables.table import Table
 
 Array = npt.NDArray[Any]
 SEEN = 8  # simulated searches whose shared weights rank cells: their taus differ by some hundredths
-_TABLES: dict[str, Table] = {}  # what a worker process was given at its start
 
 
 class Job(NamedTuple):
-    """One simulated run: its key, specification and table's name; where its one-shot ranking is looked at.
-
-    `order`: of the two steps of a gradient method, as the supernet was set.
-    """
+    """One simulated run: its key, specification and table's name; where its one-shot ranking is looked at."""
 
     key: tuple[str, ...]
     spec: RunSpec
     table: str
     looked: tuple[int, ...] = ()
     cells: tuple[int, ...] = ()
-    order: StepOrder = "together"
 
 
 class Followed(NamedTuple):
@@ -60,7 +52,6 @@ def follow(job: Job, table: Table, stop: Callable[[], bool] = lambda: False) -> 
     """Search to the end and note what a recording notes; raises `RunError` when stopped."""
     began = time.perf_counter()
     batch = Batch(job.spec, table, np.array(job.spec.seeds, dtype=np.int64))
-    batch.searcher = in_order(batch.searcher, job.order)
     if isinstance(batch.searcher, GradientSearcher):
         batch.eigenvalues = not isinstance(batch.searcher.stopping, NeverStop)
     progress, skips, taus = batch.start(), [], []
@@ -121,23 +112,12 @@ def _results(
             for job in jobs:
                 yield job.key, follow(job, tables[job.table])
         return
-    context = get_context("spawn")
-    stop = context.Value("b", 0)
-    start = partial(_become, tables={job.table: tables[job.table] for job in jobs}, stop=stop)
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=start)
-    try:
+    given = {job.table: tables[job.table] for job in jobs}
+    with started(min(workers, len(jobs)), tables=given) as pool:
         waiting = {pool.submit(_in_worker, job): job for job in jobs}
         for future in as_completed(waiting):
             yield waiting[future].key, future.result()
-    finally:
-        stop.value = 1
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _become(tables: Mapping[str, Table], stop: Any) -> None:
-    become_worker(stop=stop)
-    _TABLES.update(tables)
 
 
 def _in_worker(job: Job) -> Followed:
-    return follow(job, _TABLES[job.table], stopped)
+    return follow(job, ours("tables")[job.table], stopped)

@@ -121,7 +121,7 @@ def _jobs(places: list[Place], seeds: int) -> tuple[list[Job], dict[tuple[str, .
                 seen = side != "plain_table"
                 looked = tuple(recording.looked.tolist()) if seen else ()
                 cells = tuple(recording.cells.tolist()) if seen else ()
-                jobs.append(Job(key, spec, table.name, looked, cells, recording.order))
+                jobs.append(Job(key, spec, table.name, looked, cells))
     return jobs, impossible
 
 
@@ -150,6 +150,7 @@ def _spec(
         seeds=seeds,
         epochs=recording.epochs,
         steps_per_epoch=recording.steps_per_epoch,
+        step_order=recording.order,
     )
 
 
