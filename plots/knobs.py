@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import yaml
-from scipy.stats import spearmanr
+from scipy.stats import permutation_test, spearmanr
 
 from nasbench_sim.files import atomic_path
 from nasbench_sim.reporting import save_figure
@@ -31,7 +31,8 @@ from nasbench_sim.spaces import NB201
 
 ROOT = Path(__file__).parents[1]
 ENDS = 3
-SEEDS = [0]
+SEEDS = [0, 1, 2]
+ORDER = "step order"
 NET = {"channels": 2, "cells": 1, "batch": 64, "augment": False, "eval_images": 1000, "eval_batch": 1000}
 
 
@@ -49,7 +50,7 @@ def predicted(folder: Path) -> list[dict[str, Any]]:
         share = without_weights(run.archs[~run.failed])
         points.append(
             {
-                "params": dict(run.spec.params),
+                "params": {**run.spec.params, ORDER: run.spec.step_order},
                 "without_weights": round(float(share.mean()), 4),
                 "collapsed": round(float((share >= 5 / 6).mean()), 4),
                 "test": round(float(np.nanmean(run.final("test"))), 3),
@@ -59,7 +60,7 @@ def predicted(folder: Path) -> list[dict[str, Any]]:
     return points
 
 
-def ends(points: list[dict[str, Any]], knobs: list[str]) -> list[dict[str, Any]]:
+def _ends(points: list[dict[str, Any]], knobs: list[str]) -> list[dict[str, Any]]:
     """The `ENDS` settings predicted to collapse least, then those that do most; see the head."""
     order = sorted(points, key=lambda p: (p["without_weights"], p["collapsed"]))
     chosen = []
@@ -78,13 +79,18 @@ def choose(folder: Path, name: str) -> None:
     """Write the map of all settings and the plan of those that are tried."""
     points = predicted(folder)
     knobs = sorted({k for p in points for k in p["params"] if len({repr(q["params"][k]) for q in points}) > 1})
-    tried = ends(points, knobs)
+    tried = _ends(points, knobs)
     runs = []
     for number, point in enumerate(tried):
         point["label"] = f"{name}-{'low' if number < ENDS else 'high'}{number % ENDS}"
-        runs.append({"method": name, "label": point["label"], "params": point["params"]})
+        params = {knob: value for knob, value in point["params"].items() if knob != ORDER}
+        entry = {"method": name, "label": point["label"], "params": params}
+        if point["params"][ORDER] != "together":
+            entry["net"] = {"order": point["params"][ORDER]}
+        runs.append(entry)
     with atomic_path(ROOT / "data" / f"knobs_{name}.json") as part:
-        part.write_text(json.dumps({"knobs": knobs, "points": points}, indent=1) + "\n")
+        lines = ",\n ".join(json.dumps(point) for point in points)
+        part.write_text(f'{{"knobs": {json.dumps(knobs)}, "points": [\n {lines}\n]}}\n')
     plan = {
         "name": f"knobs-{name}",
         "about": f"settings of {name} that the model predicts to collapse least and most (plots/knobs.py choose)",
@@ -119,12 +125,24 @@ def draw(name: str, folder: Path) -> None:
             )
         if traces:
             seen[point["label"]] = [float(without_weights(t.archs[0, -1])) for t in traces]
+    ends = {}
+    for side in ("low", "high"):
+        shares = ends[side] = [share for label, values in seen.items() if side in label for share in values]
+        lost = sum(share > 0.8 for share in shares)  # 5 or 6 of 6 edges
+        print(f"{side}: mean share without weights {np.mean(shares):.2f}, {lost} of {len(shares)} searches collapsed")
+    difference = permutation_test(
+        (ends["high"], ends["low"]),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        alternative="greater",
+        n_resamples=np.inf,  # exact: 48,620 ways to deal out 18 searches
+    )
+    print(f"high - low {difference.statistic:.2f}, p = {difference.pvalue:.3f} (permutation test, one-sided)")
     with plt.rc_context(RC):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.4), width_ratios=(1.7, 1))
         row, ticks = 0, []
         for knob in knobs:
-            for value in sorted({repr(p["params"][knob]) for p in points}, key=lambda v: (len(v), v)):
-                shares = [p["without_weights"] for p in points if repr(p["params"][knob]) == value]
+            for value in sorted({p["params"][knob] for p in points}):
+                shares = [p["without_weights"] for p in points if p["params"][knob] == value]
                 left.plot(shares, np.full(len(shares), row), "|", color="#0072B2", alpha=0.25, markersize=9)
                 left.plot(np.mean(shares), row, "o", color="#D55E00", markersize=5)
                 ticks.append((row, f"{knob} = {value}"))
@@ -136,15 +154,20 @@ def draw(name: str, folder: Path) -> None:
         left.set_title(f"{len(points)} settings on the model, {points[0]['seeds']} seeds each")
         for point in tried:
             values = seen.get(point["label"], [])
-            colour = "#009E73" if "low" in point["label"] else "#CC79A7"
-            right.plot([point["without_weights"]] * len(values), values, "o", color=colour, alpha=0.8)
+            low = "low" in point["label"]
+            # side by side, since shares are sixths: a column a setting, a place in it a seed
+            beside = point["without_weights"] + 0.04 * (int(point["label"][-1]) - 1) + 0.012 * np.arange(len(values))
+            label = f"predicted to collapse {'least' if low else 'most'}" if point["label"].endswith("0") else None
+            colour, marker = ("#009E73", "o") if low else ("#CC79A7", "s")
+            right.plot(beside, values, marker, color=colour, markersize=4, label=label)
+        right.legend(loc="lower left", fontsize=8)
         right.plot([0, 1], [0, 1], color="#767676", linewidth=0.8, linestyle=":")
         pairs = [(p["without_weights"], np.mean(seen[p["label"]])) for p in tried if p["label"] in seen]
         if len(pairs) > 2:
             right.set_title(f"on true supernets: Spearman {spearmanr(*zip(*pairs, strict=True))[0]:.2f}")
         right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        right.set_xlabel("predicted share of edges without weights")
-        right.set_ylabel("on a true supernet, one dot a seed")
+        right.set_xlabel("predicted share (settings side by side)")
+        right.set_ylabel("on a true supernet, one mark a seed")
         figure.tight_layout()
         print(save_figure(figure, Path(__file__).with_name(f"knobs_{name}.png")))
 
