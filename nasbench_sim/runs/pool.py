@@ -96,13 +96,16 @@ def run_jobs(
     if workers <= 1 or len(jobs) == 1:
         yield from _here(jobs, table, on_tick)
         return
-    counters = get_context("spawn").Array("q", len(jobs))
+    at_work = min(workers, len(jobs))
+    counters = get_context("spawn").Array("q", [-1] * len(jobs))
     try:
-        with started(min(workers, len(jobs)), inherited={"counters": counters}, table=table) as pool:
+        with started(at_work, inherited={"counters": counters}, table=table) as pool:
             waiting = {pool.submit(_in_worker, i, job) for i, job in enumerate(jobs)}
             while waiting:
                 finished, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                on_tick(counters[:])
+                seen = counters[:]
+                if sum(n >= 0 for n in seen) >= at_work:  # before, a resumed run would seem to begin anew
+                    on_tick([max(n, 0) for n in seen])
                 for future in finished:
                     yield future.result()
     except BrokenProcessPool as error:
