@@ -32,6 +32,7 @@ from nasbench_sim.spaces import NB201
 ROOT = Path(__file__).parents[1]
 ENDS = 3
 SEEDS = [0, 1, 2]
+COLLAPSED = 0.8  # 5 or 6 of 6 edges without weights
 ORDER = "step order"
 NET = {"channels": 2, "cells": 1, "batch": 64, "augment": False, "eval_images": 1000, "eval_batch": 1000}
 
@@ -52,7 +53,7 @@ def predicted(folder: Path) -> list[dict[str, Any]]:
             {
                 "params": {**run.spec.params, ORDER: run.spec.step_order},
                 "without_weights": round(float(share.mean()), 4),
-                "collapsed": round(float((share >= 5 / 6).mean()), 4),
+                "collapsed": round(float((share > COLLAPSED).mean()), 4),
                 "test": round(float(np.nanmean(run.final("test"))), 3),
                 "seeds": len(run.seeds),
             }
@@ -60,7 +61,7 @@ def predicted(folder: Path) -> list[dict[str, Any]]:
     return points
 
 
-def _ends(points: list[dict[str, Any]], knobs: list[str]) -> list[dict[str, Any]]:
+def ends(points: list[dict[str, Any]], knobs: list[str]) -> list[dict[str, Any]]:
     """The `ENDS` settings predicted to collapse least, then those that do most; see the head."""
     order = sorted(points, key=lambda p: (p["without_weights"], p["collapsed"]))
     chosen = []
@@ -79,7 +80,7 @@ def choose(folder: Path, name: str) -> None:
     """Write the map of all settings and the plan of those that are tried."""
     points = predicted(folder)
     knobs = sorted({k for p in points for k in p["params"] if len({repr(q["params"][k]) for q in points}) > 1})
-    tried = _ends(points, knobs)
+    tried = ends(points, knobs)
     runs = []
     for number, point in enumerate(tried):
         point["label"] = f"{name}-{'low' if number < ENDS else 'high'}{number % ENDS}"
@@ -108,6 +109,35 @@ def choose(folder: Path, name: str) -> None:
         print(point["label"], point["without_weights"], point["collapsed"], {k: point["params"][k] for k in knobs})
 
 
+def tell(points: list[dict[str, Any]], knobs: list[str], seen: dict[str, list[float]]) -> None:
+    """Print what the map says of all settings and of the order of steps, and how its two ends came out."""
+    shares, lost = (np.array([p[what] for p in points]) for what in ("without_weights", "collapsed"))
+    print(f"predicted: share {shares.min():.2f} to {shares.max():.2f}, mean {shares.mean():.2f}")
+    print(f"predicted: {lost.min():.0%} to {lost.max():.0%} of searches collapse")
+    orders: dict[str, dict[str, float]] = {}
+    for point in points:
+        others = repr([(k, point["params"][k]) for k in knobs if k != ORDER])
+        orders.setdefault(point["params"][ORDER], {})[others] = point["without_weights"]
+    for order, found in orders.items():
+        moved = [share - orders["together"][others] for others, share in found.items()]
+        if order != "together":
+            print(f"{order}: share {np.mean(moved):+.3f} against together, {len(moved)} pairs of settings")
+    tried = {
+        side: [v for label, values in seen.items() if f"-{side}" in label for v in values] for side in ("low", "high")
+    }
+    for side, values in tried.items():
+        gone = sum(value > COLLAPSED for value in values)
+        print(f"{side}, on supernets: mean share {np.mean(values or np.nan):.2f}, {gone} of {len(values)} collapsed")
+    if all(tried.values()):
+        difference = permutation_test(
+            (tried["high"], tried["low"]),
+            lambda a, b, axis: a.mean(axis) - b.mean(axis),
+            alternative="greater",
+            n_resamples=np.inf,  # exact: 48,620 ways to deal out 18 searches
+        )
+        print(f"high - low {difference.statistic:.2f}, p = {difference.pvalue:.3f} (permutation test, one-sided)")
+
+
 def draw(name: str, folder: Path) -> None:
     """The map, and what true supernets did at its ends."""
     document = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
@@ -125,18 +155,7 @@ def draw(name: str, folder: Path) -> None:
             )
         if traces:
             seen[point["label"]] = [float(without_weights(t.archs[0, -1])) for t in traces]
-    ends = {}
-    for side in ("low", "high"):
-        shares = ends[side] = [share for label, values in seen.items() if side in label for share in values]
-        lost = sum(share > 0.8 for share in shares)  # 5 or 6 of 6 edges
-        print(f"{side}: mean share without weights {np.mean(shares):.2f}, {lost} of {len(shares)} searches collapsed")
-    difference = permutation_test(
-        (ends["high"], ends["low"]),
-        lambda a, b, axis: a.mean(axis) - b.mean(axis),
-        alternative="greater",
-        n_resamples=np.inf,  # exact: 48,620 ways to deal out 18 searches
-    )
-    print(f"high - low {difference.statistic:.2f}, p = {difference.pvalue:.3f} (permutation test, one-sided)")
+    tell(points, knobs, seen)
     with plt.rc_context(RC):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.4), width_ratios=(1.7, 1))
         row, ticks = 0, []

@@ -32,7 +32,7 @@ class Workers(ProcessPoolExecutor):
     A script may then search without the clause `if __name__ == "__main__"`, for lack of which each worker starts the
     whole script anew and dies of it. A script that has something they need, a method registered there or a class of
     `given`, is brought along as ever. `given` travels with every call (a copy of the bytes) and is unpacked once a
-    process: what travels with the start of one that dies leaves CPython waiting at the pipe for ever.
+    process, so that nothing large is written to one that dies while it starts.
     """
 
     def __init__(self, workers: int, *, given: dict[str, Any], inherited: dict[str, Any]) -> None:
@@ -63,8 +63,8 @@ def _of_script(function: Any) -> bool:
 
 
 def _call(given: bytes, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    if "given" not in _OURS:
-        _OURS["given"] = ForkingPickler.loads(given)
+    if "unpacked" not in _OURS:
+        _OURS.update(ForkingPickler.loads(given), unpacked=True)
     return fn(*args, **kwargs)
 
 
@@ -87,7 +87,7 @@ def started(workers: int, *, inherited: dict[str, Any] | None = None, **given: A
 
 def ours(name: str) -> Any:
     """What this worker process was given under `name`."""
-    return _OURS[name] if name in _OURS else _OURS["given"][name]
+    return _OURS[name]
 
 
 def stopped() -> bool:
