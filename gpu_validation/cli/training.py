@@ -48,6 +48,9 @@ def train(
     all_: Annotated[
         bool, typer.Option("--all", help="Instead: one cell of each of the 6,466 classes, many at once; see the docs.")
     ] = False,
+    deep: Annotated[
+        int, typer.Option(help="With --all: nine further seeds of so many best classes, for deep ensembles of ten.")
+    ] = 0,
     data: Data = "digits",
     data_folder: DataFolder = None,
     protocol: Annotated[str, typer.Option(help="table (200 epochs, as the tables were made) or short.")] = "short",
@@ -77,8 +80,11 @@ def train(
             raise SpecError(
                 "--all trains every class with seeds of its own; leave cells, --seed(s) and --overwrite away"
             )
-        _train_all(data, data_folder, protocol, _numbers(set_ or [], epochs), device, threads, out, resume, as_json)
+        numbers = _numbers(set_ or [], epochs)
+        _train_all(data, data_folder, protocol, numbers, deep, device, threads, out, resume, as_json)
         return
+    if deep:
+        raise SpecError("--deep chooses among all classes and needs --all; --seeds trains these cells several times")
     if out is not None:
         check_folder(out, resume=resume, overwrite=overwrite)
     cells = _cells(archs or [], pool)
@@ -122,6 +128,7 @@ def _train_all(
     data_folder: Path | None,
     protocol: str,
     numbers: dict[str, Any],
+    deep: int,
     device: str,
     threads: int,
     out: Path | None,
@@ -141,12 +148,12 @@ def _train_all(
     limit_threads(threads)
     dataset = open_data(data, data_folder, device)
     with progress_bar(not as_json) as (tick, _):
-        whole = train_all(spec, dataset, out, on_stack=lambda done, total, _: tick([(done, total)]))
+        whole = train_all(spec, dataset, out, deep=deep, on_stack=lambda done, total, _: tick([(done, total)]))
     files: dict[str, str] = {}
     if whole:
         write_table(make_table(spec, dataset, out, out.name), out / "table.h5")
         for split in SPLITS:
-            make_predictions(spec, dataset, out, split).save(out / f"predictions-{split}.h5")
+            make_predictions(spec, dataset, out, split, deep=deep).save(out / f"predictions-{split}.h5")
         files = {name: str(out / f"{name}.h5") for name in ("table", *(f"predictions-{split}" for split in SPLITS))}
     if as_json:
         print_json({"finished": whole, "files": files})

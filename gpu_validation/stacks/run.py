@@ -1,11 +1,14 @@
 """All cells of NAS-Bench-201 trained alone, stack by stack: a table, and predictions for ensembles.
 
     FOLDER/stacks/seedS-NNNN-*    a finished stack: curves, quantised log-probabilities of both evaluation splits
+    FOLDER/stacks/deepN-*         the same, of further seeds of the N best classes
     FOLDER/table.h5               the accuracies and losses after every epoch, as a table that `nb.open_table` opens
     FOLDER/predictions-SPLIT.h5   class probabilities of all networks, for `nasbench-sim ensemble-study`
 
 Seed 0 trains one cell of each of the 6,466 classes, seed 1 a stratified tenth of them again: so the noise of a number
-is known. Whatever stops it, it goes on at the next stack; several processes may share a folder.
+is known. Where deep ensembles are asked for, the classes that are best on validation get nine further seeds, in the
+predictions and not in the table, whose second seed is of cells that nobody picked. Whatever stops it, it goes on at the
+next stack; several processes may share a folder.
 """
 
 from __future__ import annotations
@@ -38,18 +41,20 @@ OnStack = Callable[[int, int, float], None]
 SPLITS = ("valid", "test")
 DEEPEST = 16.0  # nats: what is less probable than 1e-7 is kept as that
 REPEATED = 10  # every so many classes are trained with a second seed
+DEEP_SEEDS = range(2, 11)  # with seed 0 ten networks of a cell; seed 1 is that of the tenth
 
 
 class Member(NamedTuple):
-    """A stack of one training seed."""
+    """A stack of one training seed; `deep`: among how many best classes its cells were chosen, 0 for all."""
 
     seed: int
     stack: Stack
+    deep: int = 0
 
     @property
     def name(self) -> str:
         """Name of its file."""
-        return f"seed{self.seed}-{self.stack.number:04d}"
+        return f"{f'deep{self.deep}-' if self.deep else ''}seed{self.seed}-{self.stack.number:04d}"
 
 
 def quantised(logs: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -84,39 +89,71 @@ def members(cells: npt.ArrayLike | None = None) -> list[Member]:
     return [Member(seed, stack) for seed, some in ((0, chosen), (1, again)) for stack in make_stacks(some)]
 
 
+def deep_members(
+    spec: TrainSpec, dataset: Dataset, folder: Path, deep: int, cells: npt.ArrayLike | None = None
+) -> list[Member]:
+    """The further seeds of the `deep` classes whose seed 0 has the lowest validation loss (nats) in the last epoch.
+
+    Raises `RunError` where seed 0 is not finished, `SpecError` for more classes than were trained.
+    """
+    if not deep:
+        return []
+    first = [(m.stack.cells, arrays) for m, arrays, _ in finished(spec, dataset, folder, members(cells)) if not m.seed]
+    index = np.concatenate([some for some, _ in first])
+    loss = np.concatenate([arrays["curves/valid_loss"][:, -1] for _, arrays in first])
+    # the index decides between equal losses; what diverged is NaN and comes last
+    best = index[np.lexsort((index, loss))][:deep]
+    return [Member(seed, stack, deep) for seed in DEEP_SEEDS for stack in make_stacks(best)]
+
+
 def train_all(
     spec: TrainSpec,
     dataset: Dataset,
     folder: Path,
     *,
     cells: npt.ArrayLike | None = None,
+    deep: int = 0,
     on_stack: OnStack | None = None,
 ) -> bool:
     """Train every stack that is not in `folder` and that no other process is at; whether all are there now.
 
-    `spec.arch` and `spec.seed` are not looked at. Raises `SpecError` for what stacks do not do, `RunError` for a folder
-    of another specification.
+    `spec.arch` and `spec.seed` are not looked at. `deep`: so many classes get further seeds, once all others are
+    trained. Raises `SpecError` for what stacks do not do, `RunError` for a folder of another specification.
     """
     check_spec(spec, dataset)
+    listed = members(cells)
+    classes = sum(len(m.stack.cells) for m in listed if m.seed == 0)
+    if not 0 <= deep <= classes:
+        raise SpecError(f"--deep is 0 to {classes} classes, got {deep}")
     kept = folder / "stacks"
     try:
         kept.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write into {folder} ({error.strerror}); choose another folder") from error
-    listed, done, whole = members(cells), 0, True
-    total = sum(len(m.stack.cells) for m in listed)
-    for member in listed:
-        with held(kept / f"{member.name}.lock") as mine:
-            found = checkpoint.load(kept, member.name, _facts(member, spec, dataset)) if mine else None
-            seconds = _train(member, spec, dataset, kept) if mine and found is None else 0.0
-            whole &= mine
-        done += len(member.stack.cells)
-        if on_stack is not None and mine:
-            on_stack(done, total, seconds / len(member.stack.cells))
-    if whole:
-        for member in listed:
-            (kept / f"{member.name}.lock").unlink(missing_ok=True)
-    return whole
+    total = sum(len(m.stack.cells) for m in listed) + deep * len(DEEP_SEEDS)
+    done = 0
+
+    def all_of(some: list[Member]) -> bool:
+        nonlocal done
+        whole = True
+        for member in some:
+            with held(kept / f"{member.name}.lock") as mine:
+                found = checkpoint.load(kept, member.name, _facts(member, spec, dataset)) if mine else None
+                seconds = _train(member, spec, dataset, kept) if mine and found is None else 0.0
+                whole &= mine
+            done += len(member.stack.cells)
+            if on_stack is not None and mine:
+                on_stack(done, total, seconds / len(member.stack.cells))
+        return whole
+
+    if not all_of(listed):
+        return False
+    more = deep_members(spec, dataset, folder, deep, cells)
+    if not all_of(more):
+        return False
+    for member in listed + more:
+        (kept / f"{member.name}.lock").unlink(missing_ok=True)
+    return True
 
 
 def _train(member: Member, spec: TrainSpec, dataset: Dataset, kept: Path) -> float:
@@ -138,11 +175,11 @@ def _facts(member: Member, spec: TrainSpec, dataset: Dataset) -> dict[str, Any]:
 
 
 def finished(
-    spec: TrainSpec, dataset: Dataset, folder: Path, cells: npt.ArrayLike | None = None
+    spec: TrainSpec, dataset: Dataset, folder: Path, listed: list[Member]
 ) -> list[tuple[Member, Mapping[str, Array], float]]:
-    """Every stack with its arrays and seconds; raises `RunError` where one is not finished."""
+    """These stacks with their arrays and seconds; raises `RunError` where one is not finished."""
     out: list[tuple[Member, Mapping[str, Array], float]] = []
-    for member in members(cells):
+    for member in listed:
         found = checkpoint.load(folder / "stacks", member.name, _facts(member, spec, dataset))
         if found is None or not np.array_equal(found.arrays["cells"], member.stack.cells):
             raise RunError(f"{folder} is not finished: {member.name} is missing; go on with --resume")
@@ -151,11 +188,11 @@ def finished(
 
 
 def make_table(spec: TrainSpec, dataset: Dataset, folder: Path, name: str, cells: npt.ArrayLike | None = None) -> Table:
-    """The table of all that was trained: cells of a class share its number; seed 1 has holes elsewhere."""
+    """The table of seeds 0 and 1: cells of a class share its number; seed 1 has holes elsewhere."""
     nb201 = space()
     columns: dict[tuple[int, str], Array] = {}
     seconds = 0.0
-    for member, arrays, took in finished(spec, dataset, folder, cells):
+    for member, arrays, took in finished(spec, dataset, folder, members(cells)):
         seconds += took
         for what in CURVES:
             column = columns.setdefault((member.seed, what), np.full((len(nb201.all), spec.epochs), np.nan))
@@ -201,13 +238,19 @@ def make_table(spec: TrainSpec, dataset: Dataset, folder: Path, name: str, cells
 
 
 def make_predictions(
-    spec: TrainSpec, dataset: Dataset, folder: Path, split: str, cells: npt.ArrayLike | None = None
+    spec: TrainSpec,
+    dataset: Dataset,
+    folder: Path,
+    split: str,
+    cells: npt.ArrayLike | None = None,
+    deep: int = 0,
 ) -> Predictions:
-    """What all networks that did not diverge say of `valid` or `test`."""
+    """What all networks that did not diverge say of `valid` or `test`, those of `deep` classes' further seeds last."""
     if split not in SPLITS:
         raise SpecError(f"predictions are kept of {' and '.join(SPLITS)}, not {split!r}")
     said, archs, seeds = [], [], []
-    for member, arrays, _ in finished(spec, dataset, folder, cells):
+    listed = members(cells) + deep_members(spec, dataset, folder, deep, cells)
+    for member, arrays, _ in finished(spec, dataset, folder, listed):
         good = np.isfinite(arrays["curves/valid_loss"][:, -1])
         said.append(probabilities(arrays[f"logs/{split}"][good]))
         archs.append(space().at(arrays["cells"][good]))

@@ -19,6 +19,7 @@ from gpu_validation.stacks.trainer import StackTraining, train_stack
 from gpu_validation.supernets.nb201_network import NB201Network
 from gpu_validation.training import make_train_spec, train_pool
 from gpu_validation.training.trainer import CURVES
+from nasbench_sim.ensembles.coverage import coverage
 from nasbench_sim.errors import NotMeasured, RunError, SpecError
 from nasbench_sim.files import held
 from nasbench_sim.tables.store import read_table, write_table
@@ -158,6 +159,31 @@ def test_what_was_trained_is_a_table_and_predictions(tmp_path: Path) -> None:
         make_predictions(spec(), DATA, tmp_path, "train", CELLS)
 
 
+def test_the_best_classes_are_trained_ten_times_for_deep_ensembles(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not finished"):
+        make_predictions(spec(), DATA, tmp_path, "valid", CELLS, deep=3)
+    assert train_all(spec(), DATA, tmp_path, cells=CELLS)
+    table = make_table(spec(), DATA, tmp_path, "mini", CELLS)
+    loss = table.metrics["loss_nats/valid/2/0", "synthetic"][CELLS]
+    best = {space().at(cell).tobytes() for cell in CELLS[np.argsort(loss, kind="stable")[:3]]}
+    ticks: list[tuple[int, int]] = []
+    assert train_all(spec(), DATA, tmp_path, cells=CELLS, deep=3, on_stack=lambda *t: ticks.append(t[:2]))
+    assert ticks[-1] == (11 + 27, 11 + 27)
+    said = make_predictions(spec(), DATA, tmp_path, "valid", CELLS, deep=3)
+    known = coverage(said)
+    often = [k for k, rows in enumerate(known.seeds) if len(rows) >= 10]
+    assert {said.archs[known.base[k]].tobytes() for k in often} == best
+    assert all({0, *range(2, 11)} <= set(said.seeds[known.seeds[k]].tolist()) for k in often)
+    seeds = said.probabilities[known.seeds[often[0]]]
+    assert len(np.unique(seeds, axis=0)) == len(seeds)  # other weights, other answers
+    # the table is that of seeds 0 and 1: seeds of cells that were picked would say too little of the noise
+    again = make_table(spec(), DATA, tmp_path, "mini", CELLS)
+    assert set(again.accuracy) == set(table.accuracy) and {k.seed for k in again.accuracy} == {0, 1}
+    for wrong in (-1, len(CELLS) + 1):
+        with pytest.raises(SpecError, match=f"0 to {len(CELLS)} classes"):
+            train_all(spec(), DATA, tmp_path, cells=CELLS, deep=wrong)
+
+
 def test_bytes_keep_what_an_ensemble_is_scored_by() -> None:
     random = np.random.default_rng(0)
     logits = 3 * random.standard_normal((2000, 10)).astype(np.float32)
@@ -195,4 +221,7 @@ def test_the_command_trains_all_and_leaves_a_table(
     assert "table" in call(*words, "--threads", "1", "--out", tmp_path / "mini")
     table = nb.open_table(str(tmp_path / "mini" / "table.h5"))
     assert table.name == "mini" and {k.seed for k in table.accuracy} == {0, 1}
-    call(*words, "--threads", "1", "--out", tmp_path / "mini", "--resume")
+    call(*words, "--threads", "1", "--deep", "2", "--out", tmp_path / "mini", "--resume")
+    assert len(nb.ensembles.Predictions.load(tmp_path / "mini" / "predictions-test.h5")) == 5 + 2 * 9
+    wrong = [word for word in words if word != "--all"]
+    assert "needs --all" in refused(capsys, monkeypatch, *wrong, "1462", "--deep", "2", "--out", tmp_path / "c")
