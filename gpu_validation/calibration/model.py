@@ -46,6 +46,7 @@ def numbers(space_options: list[str]) -> dict[str, Free]:
         "scale": Free(0.3, 0.0, 10.0, 0.3),
         "rate": Free(1.0, 1e-3, 1e3, 2.0, log=True),
         "mixing_power": Free(8.0, 0.0, 30.0, 8.0),
+        "steadiness_power": Free(100.0, 0.0, 1000.0, 200.0),
         "onset": Free(0.02, 0.0, 0.95, 0.3),  # before the drive of any run: beyond it there is no slope
         "none_visibility": Free(0.3, 0.0, 1.0, 0.3),
         "none_fading": Free(4.0, 0.05, 40.0, 1.0, log=True),
@@ -73,6 +74,7 @@ def ladder(options: list[str]) -> list[Step]:
         Step("+ maturity", ("rate",)),
         Step("+ constant preference", tuple(f"bias {o}" for o in free)),
         Step("+ preference that grows", (*(f"preference {o}" for o in free), "onset")),
+        Step("+ only in steady mixtures", ("steadiness_power",)),
         Step("+ power of mixing", ("mixing_power",)),
         Step("+ edges from the input", ("input_factor",)),
         Step("+ table grows", ("scale_growth",)),
@@ -103,7 +105,14 @@ def to_params(values: dict[str, float], base: SharedWeightsParams) -> SharedWeig
         "bias": {n.removeprefix("bias "): v for n, v in values.items() if n.startswith("bias ")},
         "preference": {n.removeprefix("preference "): v for n, v in values.items() if n.startswith("preference ")},
     }
-    plain = {"mixing_power": 1.0, "onset": 0.0, "none_visibility": 0.0, "none_fading": None, "mixed_scale": 1.0}
+    plain = {
+        "mixing_power": 1.0,
+        "steadiness_power": 0.0,
+        "onset": 0.0,
+        "none_visibility": 0.0,
+        "none_fading": None,
+        "mixed_scale": 1.0,
+    }
     plain |= {"input_factor": 1.0, "scale_growth": 0.0, "open_gate": 1.0}
     off |= {name: values.get(name, without) for name, without in plain.items()}
     return base.model_copy(update=off)
@@ -124,7 +133,7 @@ class Predictor:
         self._rows = [np.nonzero(seen & (found.single == kind)[:, None]) for kind in (False, True)]
         self._point = np.nan_to_num(found.point, nan=0.0)
         self._usage = np.nan_to_num(found.usage, nan=0.0)
-        self._mixed = np.nan_to_num(found.mixed, nan=0.0)
+        self._mixed, self._steady = (np.nan_to_num(some, nan=0.0) for some in (found.mixed, found.steady))
         shape = self._mixed.shape
         fresh = fresh_state(found.space, np.zeros(shape[0] * shape[1]), Horizon(1, 1), np.float64)
         epoch = np.broadcast_to(np.arange(shape[1]) * found.steps[:, None] + found.steps[:, None] // 2, shape)
@@ -135,9 +144,9 @@ class Predictor:
         """Maturity `[R, E, D, K]` and progress `[R, E]` half-way through each epoch, driven by what was recorded.
 
         With usage constant within an epoch both equations have closed forms: 1 - m is a product over steps, and
-        p = q / (1 + q) with q the sum of rate * mixing^power over epochs.
+        p = q / (1 + q) with q the sum over epochs of rate times the powers of mixing and of steadiness.
         """
-        q = params.rate_progress * self._mixed**params.mixing_power
+        q = params.rate_progress * self._mixed**params.mixing_power * self._steady**params.steadiness_power
         q = np.cumsum(q, axis=1) - 0.5 * q
         parametric, by_name = self.found.space.parametric, self.land.with_params(params).rates
         maturity = np.ones_like(self._usage)
@@ -164,6 +173,7 @@ class Predictor:
                     steps_per_epoch=self._fresh.steps_per_epoch[flat],
                     maturity=maturity[rows],
                     progress=progress[rows],
+                    extra={"unsteady": 1 - self._steady[rows]},
                 )
                 out[rows] = land.gradient(state, self._point[rows], discrete=single, mixing=self._mixed[rows])
         return out

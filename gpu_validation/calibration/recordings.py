@@ -31,7 +31,8 @@ class Recordings:
     `method`, `seed`, `width` (channels, -1 unknown) and `trace` (number of its file) a run; `epochs`, `steps`
     int `[R]`: horizon and weight steps an epoch; `single` bool `[R]`: the method looks at single cells. float64
     `[R, E, D, K]`: `point` theta, `gradient`, its step sd `spread`, `usage`; `[R, E]`: `mixed`, mean over decisions of
-    (1 - sum usage^2) / (1 - 1/K), NaN beyond a run's end. `shown` bool `[R, E, D, K]`: entries whose gradient counts.
+    (1 - sum usage^2) / (1 - 1/K), and `steady`, 1 - that of sum Var usage / (1 - 1/K), NaN beyond a run's end. `shown`
+    bool `[R, E, D, K]`: entries whose gradient counts.
     """
 
     space: Space
@@ -47,6 +48,7 @@ class Recordings:
     spread: Array
     usage: Array
     mixed: Array
+    steady: Array
     shown: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -96,7 +98,8 @@ def recordings(traces: Sequence[Trace]) -> Recordings:
     point, gradient, spread = (epochs_of(name) for name in ("point", "gradient", "gradient_sd"))
     usage, squared = epochs_of("usage"), epochs_of("usage_squared")
     several = np.maximum(space.counts, 2)
-    mixed = ((1 - squared.sum(axis=3)) * several / (several - 1))[:, :, space.counts > 1].mean(axis=2)
+    one, moving = 1 - squared.sum(axis=3), squared.sum(axis=3) - (usage**2).sum(axis=3)
+    mixed, unsteady = ((v * several / (several - 1))[:, :, space.counts > 1].mean(axis=2) for v in (one, moving))
     return Recordings(
         space=space,
         method=each(lambda trace, s: trace.method),
@@ -111,6 +114,7 @@ def recordings(traces: Sequence[Trace]) -> Recordings:
         spread=spread,
         usage=usage,
         mixed=np.where(np.isnan(mixed), np.nan, np.clip(mixed, 0, 1)),
+        steady=np.where(np.isnan(unsteady), np.nan, np.clip(1 - unsteady, 0, 1)),
         shown=np.isfinite(gradient) & np.isfinite(spread) & (point > 0) & space.mask,
     )
 

@@ -1,7 +1,7 @@
 """A small mechanistic model of weight sharing on top of a table: what a search sees while a supernet trains.
 
     L(theta; m, p) = scale (1 - (1 - mixed_scale) mu) G E_T[theta_eff] - sum_d sum_k w[d, k] theta[d, k]
-    w[d, k]  = preference[k] f_d max(0, drive - onset) + bias[k] mu, f_d = input_factor where d leaves the input, or 1
+    w[d, k]  = preference[k] f_d max(0, drive - onset) steady + bias[k] mu, f_d = input_factor where d leaves the input
     G        = 1 + scale_growth * epoch / 50
     mu       = mixing(theta)^none_fading, 0 for the gates of a single cell; 1 in mixtures unless `none_fading` is given
     theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; what is missing acts as `none`
@@ -9,9 +9,12 @@
     with the rest; a decision without `none` lacks an option by the average of all of its options (see `absence`, also
     for options of other names)
     dm[d, k] = rate[k] * lr(t) * usage[d, k] * (1 - m[d, k])   a weight step; m = 0 at the start
-    dp       = rate_progress * mixing^mixing_power * (1 - p)^2 a pass over the training data; p = 0 at the start
-    drive    = p, or p / (1 - p), which grows by rate_progress * mixing^mixing_power a pass without end
+    dp       = rate_progress * mixing^mixing_power * steady * (1 - p)^2 a pass over the training data
+    drive    = p, or p / (1 - p), which grows by the rest of dp a pass without end; p = 0 at the start
     mixing   = mean over d of (1 - sum_k usage[d, k]^2) / (1 - 1/K_d): 1 for a uniform mixture, 0 for a single path
+    steady   = (1 - v)^steadiness_power
+    v        = mean over d of sum_k Var usage[d, k] / (1 - 1/K_d): 0 where every step has the same mixture, 1 for
+               uniform single paths; half the squared change from step to step, a running mean over a pass
     observed gradient = dL/dtheta + A noise * N(0, 1) a step and entry + A idiosyncrasy * N(0, 1) once a seed and entry
                the open gate of a single cell shows `open_gate` times its slope against `none`
     A        = noise_of[k] * (1 + noise_growth * p / (1 - p))
@@ -24,7 +27,9 @@ T is the table's error (fraction) and L is in modelled nats. The ingredients, ea
 - a preference for some options that sets in once the options' weights have fitted part of the training data *together*
   (p > onset): the unrolled-estimation effect (Wang et al., Rethinking architecture selection in differentiable NAS,
   ICLR 2021). It collapses DARTS to skip connections. A supernet whose weights are trained on single paths shows none of
-  it: its one-shot accuracy falls with the number of skip connections (54.8 % at none, 11.2 % at six).
+  it: its one-shot accuracy falls with the number of skip connections (54.8 % at none, 11.2 % at six). Nor, where
+  steadiness_power is large, one whose mixtures are drawn anew each step (DrNAS, SNAS): weights adapt to each other in
+  a mixture that stays, and only such a mixture shows it.
 
 The parameters are fitted to recorded supernets, never to published search results: those are the test.
 """
@@ -126,7 +131,13 @@ class SharedWeightsLandscape:
 
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """Untrained shared weights for `seeds[S]`."""
-        return fresh_state(self.space, seeds, horizon, self.dtype)
+        state = fresh_state(self.space, seeds, horizon, self.dtype)
+        if not self.params.steadiness_power:
+            return state
+        shape = (len(state.seeds), self.space.D, self.space.K)
+        # the forward weights of the last step, and the running mean of their unsteadiness v
+        extra = {"usage": np.zeros(shape, dtype=self.dtype), "unsteady": np.zeros(shape[0], dtype=self.dtype)}
+        return state._replace(extra=extra)
 
     @property
     def rates(self) -> Array:
@@ -158,15 +169,20 @@ class SharedWeightsLandscape:
         out += kept
         return np.asarray(out)
 
-    def _tilt(self, progress: Array) -> Array:
+    def _tilt(self, state: LandscapeState) -> Array:
         """The linear part of the noise-free gradient that single cells show as well, `[S, D, K]`."""
-        drive = progress if self.params.drive == "progress" else _passes(progress)
+        drive = state.progress if self.params.drive == "progress" else _passes(state.progress)
         grown = np.maximum(drive - self._as(self.params.onset), 0)
+        if self.params.steadiness_power:
+            grown = grown * self._steady(state.extra["unsteady"])
         return np.asarray(-grown[:, None, None] * self._preference)
+
+    def _steady(self, unsteady: Array) -> Array:
+        return np.asarray(np.maximum(1 - unsteady, 0) ** self._as(self.params.steadiness_power))
 
     def _linear(self, state: LandscapeState, theta: Array, mu: Array | None) -> Array:
         """The linear part of a mixture's gradient, of theta's rank."""
-        tilt = self._tilt(state.progress)
+        tilt = self._tilt(state)
         tilt = tilt if theta.ndim == 3 else tilt[:, None]
         if not self.params.bias:
             return tilt
@@ -213,7 +229,7 @@ class SharedWeightsLandscape:
         self, state: LandscapeState, theta: Array, discrete: bool = False, mixing: Array | None = None
     ) -> tuple[Array, Array]:
         if discrete:  # `none` acts as itself, as an option without weights: its maturity is 1
-            maturity, tilt = state.maturity, self._tilt(state.progress)
+            maturity, tilt = state.maturity, self._tilt(state)
             own, tilt = (maturity, tilt) if theta.ndim == 3 else (maturity[:, None], tilt[:, None])
             whole = self._grown(state)
             whole = whole[:, None] if np.ndim(whole) and theta.ndim == 4 else whole
@@ -321,7 +337,7 @@ class SharedWeightsLandscape:
         cells, shares = archs.reshape(n * m, d), own.reshape(n * m, d)
         form, lacking = self._extended
         error = form.two_point(cells, shares, lacking).reshape(n, m)
-        linear = self._tilt(state.progress)
+        linear = self._tilt(state)
         if batch or own_batch:
             linear = linear + (self._own_field(state) if own_batch else self._batch_noise(state))
         grown = self._grown(state)
@@ -343,14 +359,27 @@ class SharedWeightsLandscape:
         """
         maturity, progress = state.maturity, state.progress
         gain = self._as(self.params.rate_progress / state.horizon.steps_per_epoch) * self._mixed(usage)
+        extra, gains = state.extra, gain
         for i in range(steps):
+            if self.params.steadiness_power:
+                extra = self._seen(extra, usage, int(state.step[0]) + i, state.horizon.steps_per_epoch)
+                gains = gain * self._steady(extra["unsteady"])
             rate = np.minimum(self._rate * self._as(self._lr(state, i)), 1)
             gained = rate * usage
             gained *= 1 - maturity
             gained += maturity
             maturity = gained
-            progress = progress + gain * (1 - progress) ** 2
-        return state._replace(step=state.step + steps, maturity=maturity, progress=progress)
+            progress = progress + gains * (1 - progress) ** 2
+        return state._replace(step=state.step + steps, maturity=maturity, progress=progress, extra=extra)
+
+    def _seen(self, extra: Mapping[str, Any], usage: Array, step: int, window: int) -> dict[str, Array]:
+        """The forward weights of weight step `step` = 0, 1, ... taken note of; the first has nothing to differ from."""
+        unsteady = extra["unsteady"]
+        if step:
+            change = usage - extra["usage"]
+            half = self._over_decisions(over_options(change * change)[..., 0]) / 2
+            unsteady = unsteady + (half - unsteady) * self._as(1 / min(step, window))
+        return {"usage": np.asarray(usage, dtype=self.dtype), "unsteady": unsteady}
 
     def _lr(self, state: LandscapeState, ahead: int) -> float:
         """Cosine schedule of the shared weights, `ahead` steps from now."""
@@ -364,10 +393,13 @@ class SharedWeightsLandscape:
 
     def _mixing(self, usage: Array) -> Array:
         """How far usage `[..., D, K]` is from a single path, `[...]`: 0 for one-hot rows, 1 for uniform ones."""
-        alone = over_options(usage * usage)[..., 0]
-        total = (1 - alone[..., 0]) * self._spread[0]
+        return self._over_decisions(1 - over_options(usage * usage)[..., 0])
+
+    def _over_decisions(self, values: Array) -> Array:
+        """Mean over decisions of `values[..., D]` / (1 - 1/K_d), added in a fixed order, whatever the batch."""
+        total = values[..., 0] * self._spread[0]
         for d in range(1, self.space.D):
-            total = total + (1 - alone[..., d]) * self._spread[d]
+            total = total + values[..., d] * self._spread[d]
         return np.asarray(total)
 
 

@@ -28,7 +28,8 @@ class SharedWeightsParams(BaseModel):
     is a preference that only mixtures show, from the start; the table weighs 1 - (1 - mixed_scale) mu, and by
     `scale_growth` more after 50 epochs than at the start; `input_factor`: of the preference on edges that leave the
     input of a NAS-Bench-201 cell; `open_gate`: share of its slope that the open gate of a single cell shows.
-    `mixing_power` of mixing in the progress; `drive`: whether the preference grows with p (`progress`, at most 1) or
+    `mixing_power` of mixing in the progress, `steadiness_power` of how alike the forward weights of successive steps
+    are, and as much of the preference is seen; `drive`: whether the preference grows with p (`progress`, at most 1) or
     with p / (1 - p) (`passes`: mixed passes over the data times rate_progress, without end); `noise_of` factor of noise
     and idiosyncrasy by option (1 where not named); `noise_growth` of both per unit of p / (1 - p).
     """
@@ -47,6 +48,7 @@ class SharedWeightsParams(BaseModel):
     lr_min: float = Field(default=0.001, ge=0)
     bias: dict[str, float] = Field(default_factory=dict)
     mixing_power: float = Field(default=1.0, ge=0)
+    steadiness_power: float = Field(default=0.0, ge=0)
     none_fading: float | None = Field(default=None, ge=0)
     mixed_scale: float = Field(default=1.0, ge=0, le=1)
     scale_growth: float = Field(default=0.0, ge=0)

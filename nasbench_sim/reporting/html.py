@@ -140,6 +140,7 @@ def _run(run: Run, name: str) -> dict[str, Any]:
         "seeds": seeds if len(seeds) <= 60 else f"{seeds[:60]}…",
         "epochs": run.spec.epochs,
         "steps": run.spec.steps_per_epoch,
+        "step_order": "" if run.spec.step_order == "together" else run.spec.step_order,
         "dtype": run.spec.dtype,
         "seconds": f"{run.seconds:.1f}" if run.seconds == run.seconds else "not recorded",
         "settings": {clean(k): _plain(v) for k, v in settings(run).items()},

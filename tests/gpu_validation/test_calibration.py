@@ -45,9 +45,13 @@ TRUE = SharedWeightsParams(
     noise_growth=4.0,
     idiosyncrasy=0.0,
 )
+STEADY = TRUE.model_copy(update={"steadiness_power": 4.0})
 NAMES = list(nb201.OPS)
 # one start of the ladder's own steps: what TRUE switches on
-STEPS_OF_TRUE = [step for step in ladder(NAMES) if step.adds[0] not in ("mixing_power", "none_fading")][:4]
+STEPS_OF_TRUE = [
+    step for step in ladder(NAMES) if step.adds[0] not in ("mixing_power", "none_fading", "steadiness_power")
+][:4]
+STEPS_OF_STEADY = [*STEPS_OF_TRUE, next(step for step in ladder(NAMES) if step.adds[0] == "steadiness_power")]
 
 
 def land(params: SharedWeightsParams, dtype: Any = np.float64) -> SharedWeightsLandscape:
@@ -70,9 +74,13 @@ def traced(params: SharedWeightsParams, method: str, settings: dict[str, Any], s
 
 
 @cache
-def simulated(noise_only: bool = False, seeds: int = 3) -> tuple[Trace, ...]:
+def simulated(noise_only: bool = False, seeds: int = 3, steady: bool = False) -> tuple[Trace, ...]:
     """Traces of four methods on a landscape whose parameters are known; RSPS takes no gradients."""
-    params = TRUE if not noise_only else TRUE.model_copy(update={"scale": 0.0, "preference": {}, "bias": {}})
+    params = (
+        (STEADY if steady else TRUE)
+        if not noise_only
+        else TRUE.model_copy(update={"scale": 0.0, "preference": {}, "bias": {}})
+    )
     some = (("darts", {"lr": 0.01}), ("drnas", {"lr": 0.01}), ("gdas", {"lr": 0.01}), ("rsps", {}))
     # seeds of their own: equal seeds share their noise, which would not be held out with a method
     ranges = (range(seeds * n, seeds * (n + 1)) for n in range(len(some)))
@@ -96,18 +104,20 @@ def test_states_are_those_of_the_landscape() -> None:
         state = model.train_weights(state, found.usage[:, e], STEPS - STEPS // 2)
 
 
-def test_true_parameters_leave_step_noise_only() -> None:
-    exact = predictor(recordings(simulated()))
-    chi2 = float((exact.residual(TRUE) ** 2).sum())
+@pytest.mark.parametrize("steady", [False, True])
+def test_true_parameters_leave_step_noise_only(steady: bool) -> None:
+    exact = predictor(recordings(simulated(steady=steady)))
+    chi2 = float((exact.residual(STEADY if steady else TRUE) ** 2).sum())
     assert 0.85 < chi2 / exact.dof < 1.25  # an sd of 20 steps is itself uncertain: t^2 has mean 1.12
     assert float((exact.recorded**2).sum()) > 5 * chi2
 
 
 def test_parameters_are_recovered_within_their_errors() -> None:
-    exact, free = predictor(recordings(simulated())), numbers(NAMES)
-    found = fit(exact, STEPS_OF_TRUE, free, TRUE)
-    errors = bootstrap(exact, STEPS_OF_TRUE, free, TRUE, found, draws=6)
+    exact, free = predictor(recordings(simulated(steady=True))), numbers(NAMES)
+    found = fit(exact, STEPS_OF_STEADY, free, STEADY)
+    errors = bootstrap(exact, STEPS_OF_STEADY, free, STEADY, found, draws=6)
     true = {"scale": TRUE.scale, "rate": 1.5, "onset": 0.05, "none_visibility": 0.3}
+    true |= {"steadiness_power": STEADY.steadiness_power}
     true |= {f"preference {name}": value for name, value in TRUE.preference.items()}
     true |= {f"bias {name}": TRUE.bias.get(name, 0.0) for name in NAMES[1:]}
     assert set(found.values) == set(true)
@@ -192,7 +202,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert document == json.loads(out.read_text())
     assert list(document["traces_sha256"]) == ["darts.h5"] and "--table nb201-analog" in document["command"]
     shown = CliRunner().invoke(app, [*words, "--searches", "2"])
-    assert shown.exit_code == 0 and "constant preference" in shown.output
+    assert shown.exit_code == 0 and "\n table " in shown.output
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:

@@ -162,6 +162,60 @@ def test_progress_is_that_of_training_options_together() -> None:
     assert gained[3] == pytest.approx(full * np.mean(1 - (usage[3] ** 2).sum(axis=-1)) / 0.8)
 
 
+def moving(power: float, dtype: str = "float64") -> SharedWeightsLandscape:
+    params = PARAMS.model_copy(update={"steadiness_power": power, "drive": "passes"})
+    return SharedWeightsLandscape(synthetic_table(), **VALID._asdict(), params=params, dtype=dtype)
+
+
+def test_progress_in_mixtures_that_change_is_that_of_their_variance() -> None:
+    """Unsteadiness is an unbiased estimate of Var usage; (1 - v)^power of what a steady mixture gains is gained."""
+    random = np.random.default_rng(5)
+    drawn = random.dirichlet(np.ones(5), (400, 3, 6))
+    drawn[:, 1] = 0.2  # steady
+    drawn[:, 2] = np.eye(5)[random.integers(0, 5, (400, 6))]  # uniform single paths
+    land, horizon = moving(2.0), Horizon(1, 400)
+    state, p, v = land.init(np.arange(3), horizon), np.zeros(3), np.zeros(3)
+    for step, usage in enumerate(drawn):
+        change = (np.square(usage - drawn[step - 1]).sum(axis=-1) / 2 / 0.8).mean(axis=-1) if step else np.zeros(3)
+        v = v + (change - v) / max(step, 1)
+        mixing = (1 - (usage**2).sum(axis=-1)).mean(axis=-1) / 0.8
+        p = p + PARAMS.rate_progress / 400 * mixing * (1 - np.minimum(v, 1)) ** 2 * (1 - p) ** 2
+        state = land.train_weights(state, usage, 1)
+        assert np.allclose(state.progress, p, atol=1e-12)
+    dirichlet = (1 / 5) * (4 / 5) / 6 * 5 / 0.8  # variance of Dirichlet(1, ..., 1), summed over options
+    assert np.allclose(state.extra["unsteady"], [dirichlet, 0, 1], atol=0.02)
+    steady = moving(0.0)
+    assert np.array_equal(
+        land.train_weights(land.init(np.arange(1), horizon), drawn[:1, 1], 400).progress,
+        steady.train_weights(steady.init(np.arange(1), horizon), drawn[:1, 1], 400).progress,
+    )
+
+
+def test_a_seed_alone_is_its_row_where_mixtures_change() -> None:
+    land, drawn = moving(50.0, "float32"), np.random.default_rng(6).dirichlet(np.ones(5), (30, 4, 6)).astype(np.float32)
+    whole, alone = land.init(np.arange(4), HORIZON), land.init(np.array([2]), HORIZON)
+    for usage in drawn:
+        whole, alone = land.train_weights(whole, usage, 1), land.train_weights(alone, usage[2:3], 1)
+    row = rows(whole, np.array([2]))
+    assert np.array_equal(row.progress, alone.progress) and np.array_equal(row.extra["usage"], alone.extra["usage"])
+    assert row.progress.dtype == np.float32 and row.progress[0] > 0
+
+
+def test_only_a_steady_mixture_shows_the_preference() -> None:
+    land = moving(3.0)
+    passes = 0.7 / (1 - 0.7)
+    late = land.init(np.arange(3), HORIZON)._replace(progress=np.full(3, 0.7))
+    late = late._replace(extra={**late.extra, "unsteady": np.array([0.0, 0.25, 1.0])})
+    early = late._replace(progress=np.zeros(3))
+    wanted = -(passes - PARAMS.onset) * PARAMS.preference["skip_connect"] * np.array([1, 0.75**3, 0])
+    cell = np.eye(5)[np.tile([1, 1, 1, 2, 3, 4], (3, 1))]
+    for theta, discrete in ((np.full((3, 6, 5), 0.2), False), (cell, True)):
+        after, before = (land.loss_and_grad(s, theta, discrete=discrete)[1] for s in (late, early))
+        assert np.allclose((after - before)[:, :, 1], wanted[:, None], atol=1e-12)
+    archs = np.ones((3, 1, 6), dtype=np.int64)
+    assert np.allclose((land.arch_loss(late, archs) - land.arch_loss(early, archs))[:, 0], 6 * wanted, atol=1e-12)
+
+
 def test_preference_sets_in_at_the_onset_and_grows_with_progress() -> None:
     land = landscape("shared")
     theta = np.full((1, 6, 5), 0.2)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import nasbench_sim as nb
 import nasbench_sim.reporting as reporting
 from nasbench_sim.errors import RunError
 from nasbench_sim.reporting.html import command_line
@@ -130,6 +131,17 @@ def test_command_line_is_quoted() -> None:
     assert "lr=0.1" in line and "'note=a; rm -rf /'" in line
     folded = command_line(run, 60)
     assert "\n" in folded and shlex.split(folded.replace("\\\n", "")) == shlex.split(line)
+
+
+def test_an_order_of_steps_is_shown_where_it_is_not_the_usual_one(page: str, tmp_path: Path) -> None:
+    table = nb.open_table("nb201-analog")
+    ask = {"table": table, "dataset": "cifar10", "seeds": 2, "epochs": 2, "steps_per_epoch": 3}
+    run = nb.search("darts", **ask, step_order="weights first")
+    path = tmp_path / "page.html"
+    reporting.write_report([run], path)
+    shown = path.read_text(encoding="utf-8")
+    assert "2 epochs of 3 steps (weights first), float32" in shown and "--step-order" in shown
+    assert "(together)" not in page
 
 
 def test_incomplete_records_are_reported(tmp_path: Path) -> None:
