@@ -28,6 +28,9 @@ from tests.searchers.helpers import NAMES
 from tests.synthetic import SPACE, TEST, VALID, synthetic_table
 
 TABLE = synthetic_table()
+# every method on the model's defaults, and some where weights remember the mixture of the last step
+STEADY = {"steadiness_power": 50.0, "none_fading": 4.0, "drive": "passes"}
+CASES = [*((name, {}) for name in NAMES), *((name, STEADY) for name in ("darts", "drnas", "balenas", "parsec"))]
 SMALL: dict[str, Any] = {"dataset": "cifar10", "epochs": 3, "steps_per_epoch": 12, "workers": 1}
 
 
@@ -98,19 +101,19 @@ def equal(a: Run, b: Run) -> bool:
     )
 
 
-@pytest.mark.parametrize("method", NAMES)
-def test_one_seed_alone_equals_its_row_of_the_run(method: str) -> None:
-    together, alone = small(method), small(method, seeds=[3])
+@pytest.mark.parametrize(("method", "model"), CASES)
+def test_one_seed_alone_equals_its_row_of_the_run(method: str, model: dict[str, Any]) -> None:
+    together, alone = small(method, landscape_params=model), small(method, seeds=[3], landscape_params=model)
     for name, values in together.history.items():
         assert np.array_equal(values[3:4], alone.history[name], equal_nan=values.dtype.kind == "f"), name
     for name, values in together.members.items():
         assert np.array_equal(values[3:4], alone.members[name]), name
 
 
-@pytest.mark.parametrize("method", NAMES)
-def test_checkpoint_round_trip_and_resume_bit_for_bit(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "model"), CASES)
+def test_checkpoint_round_trip_and_resume_bit_for_bit(method: str, model: dict[str, Any], tmp_path: Path) -> None:
     spec = make_spec(method=method, params=dict(nb.methods()[method].test_params), table="synthetic",
-                     dataset="cifar10", seeds=4, epochs=3, steps_per_epoch=15)  # fmt: skip
+                     dataset="cifar10", seeds=4, epochs=3, steps_per_epoch=15, landscape_params=model)  # fmt: skip
     keys = {"digest": spec.digest, "table_sha256": TABLE.sha256}
 
     def finish(progress: Any) -> Any:
