@@ -174,7 +174,7 @@ class SharedWeightsLandscape:
         drive = state.progress if self.params.drive == "progress" else _passes(state.progress)
         grown = np.maximum(drive - self._as(self.params.onset), 0)
         if self.params.steadiness_power:
-            grown = grown * self._steady(state.extra["unsteady"])
+            grown = grown * self._steady(state.extra.get("unsteady", np.zeros_like(grown)))
         return np.asarray(-grown[:, None, None] * self._preference)
 
     def _steady(self, unsteady: Array) -> Array:
@@ -374,8 +374,8 @@ class SharedWeightsLandscape:
 
     def _seen(self, extra: Mapping[str, Any], usage: Array, step: int, window: int) -> dict[str, Array]:
         """The forward weights of weight step `step` = 0, 1, ... taken note of; the first has nothing to differ from."""
-        unsteady = extra["unsteady"]
-        if step:
+        unsteady = extra.get("unsteady", np.zeros(len(usage), dtype=self.dtype))
+        if step and "usage" in extra:  # a state of another landscape has none: its next step is like a first one
             change = usage - extra["usage"]
             half = self._over_decisions(over_options(change * change)[..., 0]) / 2
             unsteady = unsteady + (half - unsteady) * self._as(1 / min(step, window))
