@@ -11,10 +11,8 @@
     dm[d, k] = rate[k] * lr(t) * usage[d, k] * (1 - m[d, k])   a weight step; m = 0 at the start
     dp       = rate_progress * mixing^mixing_power * steady * (1 - p)^2 a pass over the training data
     drive    = p, or p / (1 - p), which grows by the rest of dp a pass without end; p = 0 at the start
-    mixing   = mean over d of (1 - sum_k usage[d, k]^2) / (1 - 1/K_d): 1 for a uniform mixture, 0 for a single path
+    mixing   of usage: 1 for a uniform mixture, 0 for a single path; v = Var usage from step to step (see `mixtures`)
     steady   = (1 - v)^steadiness_power
-    v        = mean over d of sum_k Var usage[d, k] / (1 - 1/K_d): 0 where every step has the same mixture, 1 for
-               uniform single paths; half the squared change from step to step, a running mean over a pass
     observed gradient = dL/dtheta + A noise * N(0, 1) a step and entry + A idiosyncrasy * N(0, 1) once a seed and entry
                the open gate of a single cell shows `open_gate` times its slope against `none`
     A        = noise_of[k] * (1 + noise_growth * p / (1 - p))
@@ -46,6 +44,7 @@ import numpy.typing as npt
 
 from nasbench_sim.landscapes.absence import LIKE, absent_weights, by_option, extended
 from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, StreamCache, fresh_state
+from nasbench_sim.landscapes.mixtures import Mixtures
 from nasbench_sim.landscapes.multilinear import Multilinear, over_options
 from nasbench_sim.landscapes.shared_params import SharedWeightsParams
 from nasbench_sim.landscapes.tabular import TabularLandscape
@@ -113,9 +112,7 @@ class SharedWeightsLandscape:
         self._noise = by_option(self.space, _all_but(self.space, self.params.noise_of), self.dtype)
         self._absent = absent_weights(self.space, self.params.none_visibility, self.dtype)
         self._closed = absent_weights(self.space, 1.0, self.dtype)  # `none`, or the average where there is none
-        # 1 / (D (1 - 1/K_d)); a decision of one option has nothing to mix
-        several = np.maximum(self.space.counts, 2)
-        self._spread = (several / (several - 1) / self.space.D * (self.space.counts > 1)).astype(self.dtype)
+        self._mixtures = Mixtures(self.space, self.dtype)
         self._streams = StreamCache()
         self._field: tuple[Array, Array] | None = None
 
@@ -132,12 +129,7 @@ class SharedWeightsLandscape:
     def init(self, seeds: Array, horizon: Horizon) -> LandscapeState:
         """Untrained shared weights for `seeds[S]`."""
         state = fresh_state(self.space, seeds, horizon, self.dtype)
-        if not self.params.steadiness_power:
-            return state
-        shape = (len(state.seeds), self.space.D, self.space.K)
-        # the forward weights of the last step, and the running mean of their unsteadiness v
-        extra = {"usage": np.zeros(shape, dtype=self.dtype), "unsteady": np.zeros(shape[0], dtype=self.dtype)}
-        return state._replace(extra=extra)
+        return state._replace(extra=self._mixtures.unseen(len(seeds))) if self.params.steadiness_power else state
 
     @property
     def rates(self) -> Array:
@@ -151,7 +143,7 @@ class SharedWeightsLandscape:
         """
         if self.params.none_fading is None:
             return None
-        mixed = np.minimum(np.maximum(self._mixing(theta) if mixing is None else mixing, 0), 1)
+        mixed = np.minimum(np.maximum(self._mixtures.mixing(theta) if mixing is None else mixing, 0), 1)
         return np.asarray((mixed ** self._as(self.params.none_fading))[..., None, None])
 
     def _own(self, state: LandscapeState, theta: Array, mu: Array | None) -> Array:
@@ -362,7 +354,7 @@ class SharedWeightsLandscape:
         extra, gains = state.extra, gain
         for i in range(steps):
             if self.params.steadiness_power:
-                extra = self._seen(extra, usage, int(state.step[0]) + i, state.horizon.steps_per_epoch)
+                extra = self._mixtures.seen(extra, usage, int(state.step[0]) + i, state.horizon.steps_per_epoch)
                 gains = gain * self._steady(extra["unsteady"])
             rate = np.minimum(self._rate * self._as(self._lr(state, i)), 1)
             gained = rate * usage
@@ -372,15 +364,6 @@ class SharedWeightsLandscape:
             progress = progress + gains * (1 - progress) ** 2
         return state._replace(step=state.step + steps, maturity=maturity, progress=progress, extra=extra)
 
-    def _seen(self, extra: Mapping[str, Any], usage: Array, step: int, window: int) -> dict[str, Array]:
-        """The forward weights of weight step `step` = 0, 1, ... taken note of; the first has nothing to differ from."""
-        unsteady = extra.get("unsteady", np.zeros(len(usage), dtype=self.dtype))
-        if step and "usage" in extra:  # a state of another landscape has none: its next step is like a first one
-            change = usage - extra["usage"]
-            half = self._over_decisions(over_options(change * change)[..., 0]) / 2
-            unsteady = unsteady + (half - unsteady) * self._as(1 / min(step, window))
-        return {"usage": np.asarray(usage, dtype=self.dtype), "unsteady": unsteady}
-
     def _lr(self, state: LandscapeState, ahead: int) -> float:
         """Cosine schedule of the shared weights, `ahead` steps from now."""
         p = self.params
@@ -388,19 +371,8 @@ class SharedWeightsLandscape:
         return float(p.lr_min + 0.5 * (p.lr_max - p.lr_min) * (1 + np.cos(np.pi * t)))
 
     def _mixed(self, usage: Array) -> Array:
-        mixing, power = self._mixing(usage), self.params.mixing_power
+        mixing, power = self._mixtures.mixing(usage), self.params.mixing_power
         return mixing if power == 1 else np.clip(mixing, 0, 1) ** self._as(power)
-
-    def _mixing(self, usage: Array) -> Array:
-        """How far usage `[..., D, K]` is from a single path, `[...]`: 0 for one-hot rows, 1 for uniform ones."""
-        return self._over_decisions(1 - over_options(usage * usage)[..., 0])
-
-    def _over_decisions(self, values: Array) -> Array:
-        """Mean over decisions of `values[..., D]` / (1 - 1/K_d), added in a fixed order, whatever the batch."""
-        total = values[..., 0] * self._spread[0]
-        for d in range(1, self.space.D):
-            total = total + values[..., d] * self._spread[d]
-        return np.asarray(total)
 
 
 def _of_input(space: Space, factor: float) -> Array:
