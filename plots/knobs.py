@@ -8,6 +8,8 @@
 `choose` writes data/knobs_NAME.json (every setting with what was predicted) and the plan: the three settings that are
 predicted to collapse least and the three that collapse most, no two of one end alike in all but one knob. The
 measure is the share of edges of the final cell without weights (skip connection, pooling, none).
+`draw` holds every recording in data/knobs/NAME (or --traces) against what the map says of its setting, also those
+that an earlier map picked.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ def choose(folder: Path, name: str) -> None:
     tried = ends(points, knobs)
     runs = []
     for number, point in enumerate(tried):
-        point["label"] = f"{name}-{'low' if number < ENDS else 'high'}{number % ENDS}"
+        point["label"] = f"{name}-{'least' if number < ENDS else 'most'}{number % ENDS}"
         params = {knob: value for knob, value in point["params"].items() if knob != ORDER}
         entry = {"method": name, "label": point["label"], "params": params}
         if point["params"][ORDER] != "together":
@@ -109,11 +111,15 @@ def choose(folder: Path, name: str) -> None:
         print(point["label"], point["without_weights"], point["collapsed"], {k: point["params"][k] for k in knobs})
 
 
-def tell(points: list[dict[str, Any]], knobs: list[str], seen: dict[str, list[float]]) -> None:
-    """Print what the map says of all settings and of the order of steps, and how its two ends came out."""
+def tell(points: list[dict[str, Any]], knobs: list[str]) -> None:
+    """Print what the map says of all settings and of the order of steps."""
     shares, lost = (np.array([p[what] for p in points]) for what in ("without_weights", "collapsed"))
     print(f"predicted: share {shares.min():.2f} to {shares.max():.2f}, mean {shares.mean():.2f}")
     print(f"predicted: {lost.min():.0%} to {lost.max():.0%} of searches collapse")
+    for knob in knobs:
+        means = {repr(v): np.mean([p["without_weights"] for p in points if p["params"][knob] == v])
+                 for v in sorted({p["params"][knob] for p in points})}  # fmt: skip
+        print(f"{knob}: " + ", ".join(f"{value} {mean:.3f}" for value, mean in means.items()))
     orders: dict[str, dict[str, float]] = {}
     for point in points:
         others = repr([(k, point["params"][k]) for k in knobs if k != ORDER])
@@ -122,40 +128,62 @@ def tell(points: list[dict[str, Any]], knobs: list[str], seen: dict[str, list[fl
         moved = [share - orders["together"][others] for others, share in found.items()]
         if order != "together":
             print(f"{order}: share {np.mean(moved):+.3f} against together, {len(moved)} pairs of settings")
-    tried = {
-        side: [v for label, values in seen.items() if f"-{side}" in label for v in values] for side in ("low", "high")
-    }
-    for side, values in tried.items():
-        gone = sum(value > COLLAPSED for value in values)
-        print(f"{side}, on supernets: mean share {np.mean(values or np.nan):.2f}, {gone} of {len(values)} collapsed")
-    if all(tried.values()):
-        difference = permutation_test(
-            (tried["high"], tried["low"]),
-            lambda a, b, axis: a.mean(axis) - b.mean(axis),
-            alternative="greater",
-            n_resamples=np.inf,  # exact: 48,620 ways to deal out 18 searches
+
+
+def recorded(points: list[dict[str, Any]], knobs: list[str], folder: Path) -> list[tuple[dict[str, Any], list[float]]]:
+    """Settings of the map that were recorded, with the share without weights of each final cell by seed."""
+    seen: dict[str, list[float]] = {}
+    for trace in (Trace.load(path) for path in sorted(folder.glob("*.h5"))):
+        order = trace.about.get("setting", {}).get("order", "together")
+        params = {**trace.about["params"], ORDER: order}
+        key = repr([params.get(knob) for knob in knobs])
+        share = float(without_weights(trace.archs[0, -1]))
+        alone = (np.nanmax(trace.epoch["theta"][0], axis=2) > 0.999).all(axis=1)
+        print(
+            f"seed {trace.seeds[0]}: {share:.2f}",
+            {knob: params.get(knob) for knob in knobs},
+            f"one operation an edge from epoch {alone.argmax() + 1}" if alone.any() else "",
         )
-        print(f"high - low {difference.statistic:.2f}, p = {difference.pvalue:.3f} (permutation test, one-sided)")
+        seen.setdefault(key, []).append(share)
+    found = {repr([p["params"][knob] for knob in knobs]): p for p in points}
+    return [(found[key], shares) for key, shares in seen.items() if key in found]
+
+
+def compare(tried: list[tuple[dict[str, Any], list[float]]]) -> str:
+    """Print how predictions and recordings agree; returns the line for the figure."""
+    tried = sorted(tried, key=lambda one: one[0]["without_weights"])
+    for point, shares in tried:
+        gone = sum(share > COLLAPSED for share in shares)
+        said = f"predicted {point['without_weights']:.2f}, {np.mean(shares):.2f} on supernets"
+        print(f"{point.get('label', 'earlier map')}: {said}, {gone} of {len(shares)} collapsed")
+    half = len(tried) // 2
+    low, high = ([v for _, shares in side for v in shares] for side in (tried[:half], tried[half:]))
+    if len(tried) < 4:
+        return f"{len(tried)} settings"
+    difference = permutation_test(
+        (high, low),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        alternative="greater",
+        n_resamples=100_000,
+        rng=np.random.default_rng(0),
+    )
+    predicted_apart = np.mean([p["without_weights"] for p, _ in tried[half:]]) - np.mean(
+        [p["without_weights"] for p, _ in tried[:half]]
+    )
+    rank = spearmanr([p["without_weights"] for p, _ in tried], [np.mean(shares) for _, shares in tried])
+    print(f"upper half of the predictions - lower half: {difference.statistic:.2f} (predicted {predicted_apart:.2f}), "
+          f"p = {difference.pvalue:.3f} (permutation test of {len(low) + len(high)} searches, one-sided)")  # fmt: skip
+    print(f"Spearman over {len(tried)} settings {rank.statistic:.2f}, p = {rank.pvalue:.3f}")
+    return f"{len(tried)} settings on true supernets: Spearman {rank.statistic:.2f}"
 
 
 def draw(name: str, folder: Path) -> None:
-    """The map, and what true supernets did at its ends."""
+    """The map, and what true supernets did."""
     document = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
     points, knobs = document["points"], document["knobs"]
-    tried = [p for p in points if "label" in p]
-    seen = {}
-    for point in tried:
-        traces = [Trace.load(path) for path in sorted(folder.glob(f"{point['label']}-seed*.h5"))]
-        for trace in traces:
-            alone = (np.nanmax(trace.epoch["theta"][0], axis=2) > 0.999).all(axis=1)
-            print(
-                point["label"],
-                trace.archs[0, -1],
-                f"one operation an edge from epoch {alone.argmax() + 1}" if alone.any() else "",
-            )
-        if traces:
-            seen[point["label"]] = [float(without_weights(t.archs[0, -1])) for t in traces]
-    tell(points, knobs, seen)
+    tell(points, knobs)
+    tried = recorded(points, knobs, folder)
+    title = compare(tried)
     with plt.rc_context(RC):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.4), width_ratios=(1.7, 1))
         row, ticks = 0, []
@@ -171,21 +199,30 @@ def draw(name: str, folder: Path) -> None:
         left.invert_yaxis()
         left.set_xlabel("predicted share of edges without weights (dot: mean over the other knobs)")
         left.set_title(f"{len(points)} settings on the model, {points[0]['seeds']} seeds each")
-        for point in tried:
-            values = seen.get(point["label"], [])
-            low = "low" in point["label"]
+        labels = set()
+        for place, (point, values) in enumerate(sorted(tried, key=lambda one: one[0]["without_weights"])):
+            end = point.get("label", "")
+            kind = "least" if "least" in end else "most" if "most" in end else ""
+            colour, marker = {"least": ("#009E73", "o"), "most": ("#CC79A7", "s"), "": ("#767676", "D")}[kind]
+            label = f"predicted to collapse {kind}" if kind else "picked by an earlier map"
             # side by side, since shares are sixths: a column a setting, a place in it a seed
-            beside = point["without_weights"] + 0.04 * (int(point["label"][-1]) - 1) + 0.012 * np.arange(len(values))
-            label = f"predicted to collapse {'least' if low else 'most'}" if point["label"].endswith("0") else None
-            colour, marker = ("#009E73", "o") if low else ("#CC79A7", "s")
-            right.plot(beside, values, marker, color=colour, markersize=4, label=label)
+            beside = point["without_weights"] + 0.006 * np.arange(len(values))
+            jitter = 0.006 * (place % 3 - 1)
+            right.plot(
+                beside,
+                np.array(values) + jitter,
+                marker,
+                color=colour,
+                markersize=4,
+                alpha=0.8,
+                label=None if label in labels else label,
+            )
+            labels.add(label)
         right.legend(loc="lower left", fontsize=8)
         right.plot([0, 1], [0, 1], color="#767676", linewidth=0.8, linestyle=":")
-        pairs = [(p["without_weights"], np.mean(seen[p["label"]])) for p in tried if p["label"] in seen]
-        if len(pairs) > 2:
-            right.set_title(f"on true supernets: Spearman {spearmanr(*zip(*pairs, strict=True))[0]:.2f}")
+        right.set_title(title)
         right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        right.set_xlabel("predicted share (settings side by side)")
+        right.set_xlabel("predicted share (marks of a setting side by side)")
         right.set_ylabel("on a true supernet, one mark a seed")
         figure.tight_layout()
         print(save_figure(figure, Path(__file__).with_name(f"knobs_{name}.png")))
