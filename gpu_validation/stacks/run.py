@@ -133,18 +133,23 @@ def train_all(
     total = sum(len(m.stack.cells) for m in listed) + deep * len(DEEP_SEEDS)
     done = 0
 
+    def there(member: Member) -> bool:
+        return checkpoint.load(kept, member.name, _facts(member, spec, dataset)) is not None
+
     def all_of(some: list[Member]) -> bool:
         nonlocal done
-        whole = True
+        skipped = []
         for member in some:
-            with held(kept / f"{member.name}.lock") as mine:
-                found = checkpoint.load(kept, member.name, _facts(member, spec, dataset)) if mine else None
-                seconds = _train(member, spec, dataset, kept) if mine and found is None else 0.0
-                whole &= mine
+            seconds, mine = 0.0, True
+            if not there(member):  # looked at without the lock: a look must not keep another process from it
+                with held(kept / f"{member.name}.lock") as mine:
+                    if mine and not there(member):
+                        seconds = _train(member, spec, dataset, kept)
+            skipped += [] if mine else [member]
             done += len(member.stack.cells)
             if on_stack is not None and mine:
                 on_stack(done, total, seconds / len(member.stack.cells))
-        return whole
+        return all(there(member) for member in skipped)  # others may have finished theirs meanwhile
 
     if not all_of(listed):
         return False

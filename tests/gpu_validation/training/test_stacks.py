@@ -124,6 +124,8 @@ def test_a_killed_run_goes_on_and_two_processes_share_one(tmp_path: Path, monkey
     with held(tmp_path / "cut" / "stacks" / f"{name}.lock"):
         assert not train_all(spec(), DATA, tmp_path / "cut", cells=CELLS)
     assert train_all(spec(), DATA, tmp_path / "cut", cells=CELLS)
+    with held(tmp_path / "cut" / "stacks" / f"{members(CELLS)[0].name}.lock"):  # finished: nobody is needed for it
+        assert train_all(spec(), DATA, tmp_path / "cut", cells=CELLS)
     assert len(calls) == len(members(CELLS)) + 1  # what was finished was not trained again
     one, other = (make_table(spec(), DATA, tmp_path / f, "mini", CELLS) for f in ("whole", "cut"))
     assert all(np.array_equal(one.accuracy[k], other.accuracy[k], equal_nan=True) for k in one.accuracy)
