@@ -9,6 +9,7 @@ Source of the scheme: Salmon et al., Parallel random numbers: as easy as 1, 2, 3
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Literal
@@ -49,7 +50,7 @@ class Streams:
         return self._draw("uniform", purpose, step, shape)
 
     def _draw(self, kind: Literal["normal", "uniform"], purpose: str, step: int, shape: tuple[int, ...]) -> Floats:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         per_block = max(1, _BLOCK_VALUES // size)
         number, offset = divmod(step, per_block)
         cache = (kind, purpose, size)
