@@ -77,8 +77,9 @@ class SharedWeightsParams(BaseModel):
             if isinstance(error, ValidationError):
                 problem = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
                 raise SpecError(f"impossible shared-weights parameters: {' '.join(problem.split())[:1000]}") from error
+            why = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:200]
             raise SpecError(
-                f"{path} holds no shared-weights parameters ({' '.join(str(error).split())[:200]})"
+                f"{path} holds no shared-weights parameters ({why}); `gpu-validation calibrate` writes some"
             ) from error
 
 
