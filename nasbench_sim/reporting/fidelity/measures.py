@@ -19,6 +19,7 @@ from nasbench_sim.reporting.fidelity.statistics import (
     chance_agreement,
     collapse_epochs,
     estimate,
+    pooled,
     ranking,
     rmse_of_means,
     wasserstein,
@@ -165,14 +166,20 @@ def scene_ranking(methods: Sequence[tuple[str, Mapping[str, Searches]]], purpose
     return out
 
 
-def pooled(values: Sequence[float | None]) -> float | None:
-    """Root mean square of the numbers there are.
-
-    >>> pooled([3.0, None, 4.0]), pooled([])
-    (3.5355, None)
-    """
-    known = [v for v in values if v is not None]
-    return number(math.sqrt(sum(v * v for v in known) / len(known))) if known else None
+def over_methods(pairs: Sequence[tuple[Searches, Searches]], space: Space, purpose: str) -> dict[str, Any]:
+    """Root mean squares over methods, `pairs` of (one side, the supernet), and `errors`: their yardsticks."""
+    some = [(side, net) for side, net in pairs if len(side.archs) and len(net.archs)]
+    thetas = [(side.theta_skip, net.theta_skip) for side, net in some]
+    skips = [(skip_ratio(side.archs, space), skip_ratio(net.archs, space)) for side, net in some]
+    found = {
+        "accuracy_distance": pooled(wasserstein, [(a.accuracy, b.accuracy) for a, b in some], f"{purpose} accuracy"),
+        "skip_rmse": pooled(rmse_of_means, skips, f"{purpose} skips"),
+        "theta_skip_rmse": pooled(
+            rmse_of_means, [pair for pair in thetas if not any(np.isnan(t).any() for t in pair)], f"{purpose} theta"
+        ),
+    }
+    errors = {name: {k: v for k, v in told(one).items() if k != "value"} for name, one in found.items()}
+    return {"methods": len(some), **{name: number(one.value) for name, one in found.items()}, "errors": errors}
 
 
 def told(found: Estimate) -> dict[str, float | None]:

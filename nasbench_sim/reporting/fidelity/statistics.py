@@ -50,12 +50,38 @@ def estimate(statistic: Statistic, simulated: Array, recorded: Array, purpose: s
     s, n = len(simulated), len(recorded)
     if not s or not n:
         return Estimate(math.nan, math.nan, math.nan, math.nan)
-    random = rng(purpose)
-    draws = statistic(simulated, recorded, resampled(random, s, s), resampled(random, n, n))
+    draws, ideal = _draws(statistic, simulated, recorded, rng(purpose))
     low, high = _percentiles(draws, (2.5, 97.5))
-    ideal = statistic(simulated, simulated, even(s), resampled(random, s, n))
     (perfect,) = _percentiles(ideal, (5.0 if higher else 95.0,))
     return Estimate(once(statistic, simulated, recorded), low, high, perfect)
+
+
+def _draws(statistic: Statistic, simulated: Array, recorded: Array, random: np.random.Generator) -> tuple[Array, Array]:
+    """The statistic of resampled seeds, and of as many simulated searches as were recorded; `[R]` each."""
+    s, n = len(simulated), len(recorded)
+    draws = statistic(simulated, recorded, resampled(random, s, s), resampled(random, n, n))
+    return draws, statistic(simulated, simulated, even(s), resampled(random, s, n))
+
+
+def pooled(statistic: Statistic, pairs: Sequence[tuple[Array, Array]], purpose: str) -> Estimate:
+    """Root mean square of a distance over methods, `pairs` of (simulated, recorded), with the same yardsticks.
+
+    >>> pairs = [(np.zeros(3), np.full(2, 3.0)), (np.zeros(3), np.full(2, 4.0))]
+    >>> round(pooled(wasserstein, pairs, "doctest").value, 4)
+    3.5355
+    >>> pooled(wasserstein, [], "doctest").value
+    nan
+    """
+    known = [pair for pair in pairs if len(pair[0]) and len(pair[1])]
+    if not known:
+        return Estimate(math.nan, math.nan, math.nan, math.nan)
+    random = rng(purpose)
+    draws, ideal = (
+        np.sqrt(np.mean(np.square(found), axis=0))
+        for found in zip(*(_draws(statistic, *pair, random) for pair in known), strict=True)
+    )
+    value = math.sqrt(sum(once(statistic, *pair) ** 2 for pair in known) / len(known))
+    return Estimate(value, *_percentiles(draws, (2.5, 97.5)), *_percentiles(ideal, (95.0,)))
 
 
 def once(statistic: Statistic, a: Array, b: Array) -> float:

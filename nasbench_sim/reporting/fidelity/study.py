@@ -8,9 +8,10 @@ from typing import Any
 
 from nasbench_sim.errors import RunError, SpecError, TableError, UserError
 from nasbench_sim.reporting.fidelity.measures import (
+    SIDES,
     Searches,
     method_rows,
-    pooled,
+    over_methods,
     recorded,
     scene_ranking,
     simulated,
@@ -161,7 +162,7 @@ def _scene(
     methods, rows = [], []
     for recording in scene.recordings:
         sides: dict[str, Searches] = {"supernet": recorded(recording, table, dataset)}
-        for side in ("simulator", "plain_table", "held_out"):
+        for side in SIDES:
             key = (scene.name, recording.label, side)
             if key in found:
                 sides[side] = simulated(found[key], table, dataset)
@@ -184,16 +185,14 @@ def _scene(
         "remark": clean(table.remark),
         "methods": rows,
         "ranking": scene_ranking(methods, scene.name),
-        "pooled": {side: _pooled(rows, side) for side in ("simulator", "plain_table", "held_out")},
-    }
-
-
-def _pooled(rows: list[dict[str, Any]], side: str) -> dict[str, Any]:
-    """Root mean squares over the methods that have this side."""
-    sides = [found for row in rows if (found := row["against_supernet"].get(side))]
-    names = ("accuracy_distance", "skip_rmse", "theta_skip_rmse")
-    return {"methods": len(sides)} | {
-        name: pooled([found[name]["value"] for found in sides if found[name] is not None]) for name in names
+        "pooled": {
+            side: over_methods(
+                [(sides[side], sides["supernet"]) for _, sides in methods if side in sides],
+                scene.space,
+                f"{scene.name} {side} over methods",
+            )
+            for side in SIDES
+        },
     }
 
 
