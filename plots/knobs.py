@@ -3,13 +3,14 @@
     nasbench-sim ablate plots/knobs_balenas.yaml --out runs/knobs-balenas
     python plots/knobs.py choose runs/knobs-balenas --name balenas
     gpu-validation record data/plans/knobs_balenas.yaml --threads 1 --out runs/knobs-balenas-supernet
+    python plots/knobs.py again runs/knobs-balenas --name balenas  # later: a newer fit's map, the same plan
     python plots/knobs.py draw --name balenas --traces runs/knobs-balenas-supernet/traces  # default: data/knobs/balenas
 
 `choose` writes data/knobs_NAME.json (every setting with what was predicted) and the plan: the three settings that are
 predicted to collapse least and the three that collapse most, no two of one end alike in all but one knob. The
 measure is the share of edges of the final cell without weights (skip connection, pooling, none).
 `draw` holds every recording in data/knobs/NAME (or --traces) against what the map says of its setting, also those
-that an earlier map picked.
+that an earlier map picked; and the settings of the plan against what was predicted when they were picked.
 """
 
 from __future__ import annotations
@@ -78,6 +79,27 @@ def ends(points: list[dict[str, Any]], knobs: list[str]) -> list[dict[str, Any]]
     return chosen
 
 
+def write_map(name: str, knobs: list[str], points: list[dict[str, Any]], picked: list[dict[str, Any]]) -> None:
+    """data/knobs_NAME.json: every setting as predicted now, those of the plan as predicted when they were picked."""
+    lists = {what: ",\n ".join(json.dumps(point) for point in some) for what, some in
+             (("points", points), ("picked", picked))}  # fmt: skip
+    with atomic_path(ROOT / "data" / f"knobs_{name}.json") as part:
+        body = ", ".join(f'"{what}": [\n {lines}\n]' for what, lines in lists.items())
+        part.write_text(f'{{"knobs": {json.dumps(knobs)}, {body}}}\n')
+
+
+def again(folder: Path, name: str) -> None:
+    """A new map of the same settings; the plan, and what was predicted of it, stay."""
+    document = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
+    picked = document.get("picked") or [point for point in document["points"] if "label" in point]
+    labels = {repr(point["params"]): point["label"] for point in picked}
+    points = predicted(folder)
+    for point in points:
+        if repr(point["params"]) in labels:
+            point["label"] = labels[repr(point["params"])]
+    write_map(name, document["knobs"], points, picked)
+
+
 def choose(folder: Path, name: str) -> None:
     """Write the map of all settings and the plan of those that are tried."""
     points = predicted(folder)
@@ -91,9 +113,7 @@ def choose(folder: Path, name: str) -> None:
         if point["params"][ORDER] != "together":
             entry["net"] = {"order": point["params"][ORDER]}
         runs.append(entry)
-    with atomic_path(ROOT / "data" / f"knobs_{name}.json") as part:
-        lines = ",\n ".join(json.dumps(point) for point in points)
-        part.write_text(f'{{"knobs": {json.dumps(knobs)}, "points": [\n {lines}\n]}}\n')
+    write_map(name, knobs, points, tried)
     plan = {
         "name": f"knobs-{name}",
         "about": f"settings of {name} that the model predicts to collapse least and most (plots/knobs.py choose)",
@@ -130,6 +150,11 @@ def tell(points: list[dict[str, Any]], knobs: list[str]) -> None:
             print(f"{order}: share {np.mean(moved):+.3f} against together, {len(moved)} pairs of settings")
 
 
+def final(trace: Trace) -> float:
+    """Share without weights of the last cell."""
+    return float(without_weights(trace.archs[0, -1]))
+
+
 def recorded(points: list[dict[str, Any]], knobs: list[str], folder: Path) -> list[tuple[dict[str, Any], list[float]]]:
     """Settings of the map that were recorded, with the share without weights of each final cell by seed."""
     seen: dict[str, list[float]] = {}
@@ -137,7 +162,7 @@ def recorded(points: list[dict[str, Any]], knobs: list[str], folder: Path) -> li
         order = trace.about.get("setting", {}).get("order", "together")
         params = {**trace.about["params"], ORDER: order}
         key = repr([params.get(knob) for knob in knobs])
-        share = float(without_weights(trace.archs[0, -1]))
+        share = final(trace)
         alone = (np.nanmax(trace.epoch["theta"][0], axis=2) > 0.999).all(axis=1)
         print(
             f"seed {trace.seeds[0]}: {share:.2f}",
@@ -177,6 +202,31 @@ def compare(tried: list[tuple[dict[str, Any], list[float]]]) -> str:
     return f"{len(tried)} settings on true supernets: Spearman {rank.statistic:.2f}"
 
 
+def as_picked(picked: list[dict[str, Any]], folder: Path) -> None:
+    """Print how the settings of the plan came out, the end that was to collapse most against the other.
+
+    Of their own recordings only: one of them may have been recorded before, when an earlier map picked it.
+    """
+    seen = {
+        point["label"]: [final(Trace.load(path)) for path in sorted(folder.glob(f"{point['label']}-seed*.h5"))]
+        for point in picked
+    }
+    if len(picked) != 2 * ENDS or not all(seen.values()):
+        return
+    least, most = ([v for point in side for v in seen[point["label"]]] for side in (picked[:ENDS], picked[ENDS:]))
+    said = [float(np.mean([point["without_weights"] for point in side])) for side in (picked[:ENDS], picked[ENDS:])]
+    test = permutation_test(
+        (most, least),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        alternative="greater",
+        n_resamples=100_000,
+        rng=np.random.default_rng(0),
+    )
+    gone = [f"{sum(v > COLLAPSED for v in side)} of {len(side)}" for side in (least, most)]
+    print(f"as picked: predicted {said[0]:.2f} and {said[1]:.2f}, on supernets {np.mean(least):.2f} and "
+          f"{np.mean(most):.2f} (p = {test.pvalue:.5f}, one-sided); collapsed {gone[0]} and {gone[1]}")  # fmt: skip
+
+
 def draw(name: str, folder: Path) -> None:
     """The map, and what true supernets did."""
     document = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
@@ -184,6 +234,7 @@ def draw(name: str, folder: Path) -> None:
     tell(points, knobs)
     tried = recorded(points, knobs, folder)
     title = compare(tried)
+    as_picked(document.get("picked") or sorted((p for p in points if "label" in p), key=lambda p: p["label"]), folder)
     with plt.rc_context(RC):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.4), width_ratios=(1.7, 1))
         row, ticks = 0, []
@@ -229,15 +280,15 @@ def draw(name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Choose or draw."""
+    """Choose, map again or draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("choose", "draw"))
-    parser.add_argument("folder", type=Path, nargs="?", help="choose: the folder of the ablation")
+    parser.add_argument("what", choices=("choose", "again", "draw"))
+    parser.add_argument("folder", type=Path, nargs="?", help="choose, again: the folder of the ablation")
     parser.add_argument("--name", required=True, choices=("balenas", "bpnas"))
     parser.add_argument("--traces", type=Path)
     args = parser.parse_args()
-    if args.what == "choose":
-        choose(args.folder, args.name)
+    if args.what != "draw":
+        (choose if args.what == "choose" else again)(args.folder, args.name)
     else:
         draw(args.name, args.traces or ROOT / "data" / "knobs" / args.name)
 
