@@ -1,13 +1,11 @@
 """What a fit leaves: step noise by option and its growth, and each run's own lasting pattern.
 
-    sd[run, epoch, d, k] = noise * noise_of[k] * growth      q = mixed passes / PASSES
-    growth               = (1 + noise_growth q) (1 - (1 - noise_start) exp(-epoch / noise_epochs))
-    recorded - predicted = noise_of[k] * growth * own[run, d, k] + step noise / sqrt(steps)
+    sd[run, epoch, d, k] = noise * noise_of[k] * (1 + noise_growth * q)      q = mixed passes / PASSES
+    recorded - predicted = A * own[run, d, k] + step noise / sqrt(steps),    A = noise_of[k] * (1 + noise_growth * q)
 
 The first is fitted to the recorded sd over steps (least squares of its logarithm; where a method draws its theta, the
-spread that the draws make is in it, and a simulated search has it twice). `own` turns into another pattern in
-`idiosyncrasy_epochs`; its sd `idiosyncrasy` and that time are fitted to how alike the differences between seeds are at
-epochs some apart.
+spread that the draws make is in it, and a simulated search has it twice); `idiosyncrasy` is the sd of `own`
+beyond what step noise leaves in a run's weighted mean (method of moments).
 """
 
 from __future__ import annotations
@@ -16,14 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares, minimize_scalar
+from scipy.optimize import least_squares
 
 from gpu_validation.calibration.model import Predictor
 from nasbench_sim.landscapes import SharedWeightsParams
-from nasbench_sim.landscapes.patterns import likeness
 
 Array = npt.NDArray[Any]
-_WORTH = 0.02  # of the squares that are left: a ramp that saves less is left out, growth looks like it in short runs
 _SILENT = 0.1  # an sd below this share of the largest of its epoch is no noise: `none` of a supernet has 0
 
 
@@ -33,6 +29,7 @@ def with_noise(predictor: Predictor, params: SharedWeightsParams) -> SharedWeigh
     if not found.shown.any():
         return params
     progress = predictor.states(params)[1]
+    passes = (progress / (1 - progress))[:, :, None]
     shown = found.shown & (found.spread > 0)
     number = shown.sum(axis=2)
     mean_square = np.where(shown, found.spread, 0) ** 2
@@ -43,78 +40,34 @@ def with_noise(predictor: Predictor, params: SharedWeightsParams) -> SharedWeigh
 
     def left(x: Array) -> Array:
         levels = np.zeros(rms.shape[2])
-        levels[loud] = x[3:]
-        return np.asarray((logs - levels - np.log(growth(progress, with_growth(x)))[:, :, None])[use])
+        levels[loud] = x[1:]
+        return np.asarray((logs - levels - np.log1p(x[0] * passes))[use])
 
-    def with_growth(x: Array) -> SharedWeightsParams:
-        named = {"noise_growth": float(x[0]), "noise_start": float(x[1]), "noise_epochs": float(np.exp(x[2]))}
-        return params.model_copy(update=named)
-
-    start = np.concatenate([[1.0, 0.5, np.log(3.0)], logs.sum(axis=(0, 1))[loud] / use.sum(axis=(0, 1))[loud]])
-    low = np.concatenate([[0.0, 0.01, np.log(0.3)], np.full(len(loud), -np.inf)])
-    high = np.concatenate([[np.inf, 1.0, np.log(found.epochs.max())], np.full(len(loud), np.inf)])
-    flat = np.isin(np.arange(len(start)), (1, 2))  # without a ramp: `noise_start` is 1
-    plain = least_squares(lambda x: left(np.insert(x, 1, (1.0, start[2]))), start[~flat], bounds=(low[~flat], np.inf))
-    ramp = least_squares(left, start, bounds=(low, high))
-    x = ramp.x if ramp.cost < (1 - _WORTH) * plain.cost else np.insert(plain.x, 1, (1.0, start[2]))
-    level = np.exp(x[3:])
+    start = np.concatenate([[1.0], logs.sum(axis=(0, 1))[loud] / use.sum(axis=(0, 1))[loud]])
+    low = np.concatenate([[0.0], np.full(len(loud), -np.inf)])
+    x = least_squares(left, start, bounds=(low, np.inf)).x
+    level = np.exp(x[1:])
     whole = float(np.exp(np.log(level).mean()))
     # options are taken by their number: the decisions of a space that is calibrated have the same ones
     names = found.space.options[0]
     factors = dict.fromkeys(names, 0.0)
     factors |= {names[k]: float(v / whole) for k, v in zip(loud, level, strict=True)}
-    noisy = with_growth(x).model_copy(update={"noise": whole, "noise_of": factors})
-    own, lasting = own_pattern(predictor, noisy)
-    return noisy.model_copy(update={"idiosyncrasy": own, "idiosyncrasy_epochs": lasting})
+    noisy = params.model_copy(update={"noise": whole, "noise_of": factors, "noise_growth": float(x[0])})
+    return noisy.model_copy(update={"idiosyncrasy": own_pattern(predictor, noisy)})
 
 
-def growth(progress: Array, params: SharedWeightsParams) -> Array:
-    """Growth of the noise `[R, E]` at `progress[R, E]`, half-way through each epoch."""
-    ramp = 1 - (1 - params.noise_start) * np.exp(-(np.arange(progress.shape[1]) + 0.5) / params.noise_epochs)
-    return np.asarray((1 + params.noise_growth * progress / (1 - progress)) * ramp)
-
-
-def own_pattern(predictor: Predictor, params: SharedWeightsParams) -> tuple[float, float | None]:
-    """sd of a run's own pattern in units of `noise_of` growth, and the epochs in which it gives way to another.
-
-    Both from how the seeds of one method in one setting differ at epochs that lie some apart: step noise is gone there,
-    and what the model misses of all seeds is no pattern of a run. 0 and without end where there is none to see.
-    """
+def own_pattern(predictor: Predictor, params: SharedWeightsParams) -> float:
+    """sd of the lasting pattern of a run and entry, in units of A; 0 where step noise explains what is left."""
     found = predictor.found
+    progress = predictor.states(params)[1]
+    growth = 1 + params.noise_growth * progress / (1 - progress)
     factor = np.array([params.noise_of.get(name, 1.0) for name in found.space.options[0]])
-    amplitude = growth(predictor.states(params)[1], params)[:, :, None, None] * factor
+    amplitude = growth[:, :, None, None] * factor
     use = (predictor.weight > 0) & (amplitude > 0)
-    apart = np.where(use, predictor.residual(params) / np.sqrt(np.where(use, predictor.weight, 1)), 0)
-    apart = np.where(use, apart / np.where(use, amplitude, 1), 0)
-    weight = np.where(use, predictor.weight * amplitude**2, 0)
-    settings = list(zip(found.method.tolist(), found.width.tolist(), found.steps.tolist(), strict=True))
-    lags = np.unique(np.geomspace(1, max(apart.shape[1] // 2, 1), 8).astype(np.int64))
-    total, size = np.zeros(len(lags)), np.zeros(len(lags))
-    for setting in dict.fromkeys(settings):
-        rows = np.array([one == setting for one in settings])
-        n = int(rows.sum())
-        if n < 2:
-            continue
-        alike = use[rows].all(axis=0)
-        gap = np.where(alike, apart[rows] - apart[rows].mean(axis=0), 0)
-        sure = np.where(alike, weight[rows].mean(axis=0), 0)
-        for i, lag in enumerate(lags):
-            both = sure[:-lag] * sure[lag:]
-            total[i] += float((both * (gap[:, :-lag] * gap[:, lag:]).sum(axis=0) / (n - 1)).sum())
-            size[i] += float(both.sum())
-    known = size > 0
-    if not known.any():
-        return 0.0, None
-    seen, share = total[known] / size[known], size[known] / size[known].sum()
-
-    def square(epochs: float) -> float:
-        shape = likeness(lags[known] / epochs)
-        return max(0.0, float((share * shape * seen).sum() / (share * shape * shape).sum()))
-
-    def miss(log: float) -> float:
-        epochs = float(np.exp(log))
-        return float((share * (seen - square(epochs) * likeness(lags[known] / epochs)) ** 2).sum())
-
-    longest = 4.0 * apart.shape[1]
-    epochs = float(np.exp(minimize_scalar(miss, bounds=(np.log(2.0), np.log(longest)), method="bounded").x))
-    return float(np.sqrt(square(epochs))), epochs if epochs < 0.9 * longest else None
+    residual = np.where(use, predictor.residual(params) / np.sqrt(np.where(use, predictor.weight, 1)), 0)
+    precision = np.where(use, predictor.weight * amplitude**2, 0)
+    total = precision.sum(axis=1)
+    scaled = np.where(use, residual / np.where(use, amplitude, 1), 0)
+    mean = (precision * scaled).sum(axis=1) / np.where(total > 0, total, 1)
+    beyond = (mean**2 - 1 / np.where(total > 0, total, 1))[total > 0]
+    return float(np.sqrt(max(0.0, beyond.mean()))) if beyond.size else 0.0

@@ -162,10 +162,3 @@ class StreamCache:
                 self._streams = Streams(seeds)
             self._seeds = seeds
         return self._streams
-
-
-def needed(state: LandscapeState | None) -> LandscapeState:
-    """The state itself; raises `ValueError` where none was given."""
-    if state is None:
-        raise ValueError("the weight-sharing model needs its state: landscape.init(seeds, horizon)")
-    return state

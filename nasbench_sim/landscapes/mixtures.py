@@ -70,13 +70,3 @@ class Mixtures:
         for d in range(1, len(self._spread)):
             total = total + values[..., d] * self._spread[d]
         return np.asarray(total)
-
-
-def passes(progress: Array) -> Array:
-    """p / (1 - p), at most 999: what training progress p is of mixed passes over the data, in units of their rate.
-
-    >>> passes(np.array([0.0, 0.5, 1.0])).round().tolist()
-    [0.0, 1.0, 999.0]
-    """
-    p = np.minimum(progress, progress.dtype.type(0.999))
-    return np.asarray(p / (1 - p))

@@ -14,10 +14,9 @@
     drive    = p, or p / (1 - p), which grows by the rest of dp a pass without end; p = 0 at the start
     mixing   of usage: 1 for a uniform mixture, 0 for a single path; v = Var usage from step to step (see `mixtures`)
     steady   = (1 - v)^steadiness_power
-    observed gradient = dL/dtheta + A noise * N(0, 1) a step and entry + A idiosyncrasy * N(0, 1) a seed and entry,
-               which turns into another such pattern in `idiosyncrasy_epochs`;
+    observed gradient = dL/dtheta + A noise * N(0, 1) a step and entry + A idiosyncrasy * N(0, 1) once a seed and entry
                the open gate of a single cell shows `open_gate` times its slope against `none`
-    A        = noise_of[k] (1 + noise_growth p / (1 - p)) (1 - (1 - noise_start) exp(-epoch / noise_epochs))
+    A        = noise_of[k] * (1 + noise_growth * p / (1 - p))
 
 T is the table's error (fraction) and L is in modelled nats. The ingredients, each for a reason:
 - a convolution that is not trained yet passes nothing useful on;
@@ -46,10 +45,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.landscapes.absence import absent_weights, all_but, by_option, extended, of_input
-from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, StreamCache, fresh_state, needed
-from nasbench_sim.landscapes.mixtures import Mixtures, passes
+from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, StreamCache, fresh_state
+from nasbench_sim.landscapes.mixtures import Mixtures
 from nasbench_sim.landscapes.multilinear import Multilinear, over_options
-from nasbench_sim.landscapes.patterns import turning
 from nasbench_sim.landscapes.shared_params import SharedWeightsParams
 from nasbench_sim.landscapes.tabular import TabularLandscape
 from nasbench_sim.tables.table import Epochs, Seed, Table
@@ -118,7 +116,7 @@ class SharedWeightsLandscape:
         self._closed = absent_weights(self.space, 1.0, self.dtype)  # `none`, or the average where there is none
         self._mixtures = Mixtures(self.space, self.dtype)
         self._streams = StreamCache()
-        self._field: tuple[Array, int, Array] | None = None
+        self._field: tuple[Array, Array] | None = None
 
     @cached_property
     def _extended(self) -> tuple[Multilinear, npt.NDArray[np.int64]]:
@@ -167,7 +165,7 @@ class SharedWeightsLandscape:
 
     def _tilt(self, state: LandscapeState) -> Array:
         """The linear part of the noise-free gradient that single cells show as well, `[S, D, K]`."""
-        drive = state.progress if self.params.drive == "progress" else passes(state.progress)
+        drive = state.progress if self.params.drive == "progress" else _passes(state.progress)
         grown = np.maximum(drive - self._as(self.params.onset), 0)
         if self.params.steadiness_power:
             grown = grown * self._steady(state.extra.get("unsteady", np.zeros_like(grown)))
@@ -258,7 +256,7 @@ class SharedWeightsLandscape:
 
         The M draws of a seed share one mini-batch, hence one noise.
         """
-        state = needed(state)
+        state = _needed(state)
         return self._with_noise(state, theta, self._at(state, theta, discrete))
 
     def _with_noise(self, state: LandscapeState, theta: Array, exact: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -272,7 +270,7 @@ class SharedWeightsLandscape:
         With m' = m + xi rate lr theta (1 - m): dL/dtheta + dL/dm' dm'/dtheta, at the present training progress. Each of
         M draws takes a virtual step of its own; all see one mini-batch.
         """
-        state = needed(state)
+        state = _needed(state)
         rate = np.minimum(self._rate * self._as(xi * self._lr(state, 0)), 1)
         moves = np.where(self.space.none, self._as(0), rate * (1 - state.maturity))
         mu = self._mu(theta)
@@ -288,35 +286,22 @@ class SharedWeightsLandscape:
         return self.table_landscape.proxy(name, archs, dataset=dataset)
 
     def _own_field(self, state: LandscapeState) -> Array:
-        """A seed's own pattern; with `idiosyncrasy_epochs` it turns from one into the next, epoch by epoch."""
-        turn = self.params.idiosyncrasy_epochs
-        epoch = 0 if turn is None else int(state.step[0]) // state.horizon.steps_per_epoch
-        if self._field is None or self._field[0] is not state.seeds or self._field[1] != epoch:
-            shape = (self.space.D, self.space.K)
-            own = turning(self._streams(state.seeds), "idiosyncrasy", epoch / (turn or 1), shape)
-            own = (own * np.float32(self.params.idiosyncrasy)).astype(self.dtype) * self._noise
-            self._field = (state.seeds, epoch, own)
-        return self._field[2]
+        if self._field is None or self._field[0] is not state.seeds:
+            own = self._streams(state.seeds).normal("idiosyncrasy", 0, (self.space.D, self.space.K))
+            self._field = (state.seeds, (own * np.float32(self.params.idiosyncrasy)).astype(self.dtype) * self._noise)
+        return self._field[1]
 
     def _batch_noise(self, state: LandscapeState) -> Array:
         batch = self._streams(state.seeds).normal("gradient", int(state.step[0]), (self.space.D, self.space.K))
         out: Array = batch * (self._as(self.params.noise) * self._noise)
         out += self._own_field(state)
-        if self._louder:
+        if self.params.noise_growth:
             out *= self._growth(state)[:, None, None]
         return out
 
-    @property
-    def _louder(self) -> bool:
-        return bool(self.params.noise_growth) or self.params.noise_start != 1
-
     def _growth(self, state: LandscapeState) -> Array:
-        """Growth `[S]` of the noise with training progress, and over the first passes over the data."""
-        out: Array = 1 + self._as(self.params.noise_growth) * passes(state.progress)
-        if self.params.noise_start != 1:
-            fading = np.exp(self._epochs(state)[:, 0, 0] / self._as(-self.params.noise_epochs))
-            out = out * (1 - self._as(1 - self.params.noise_start) * fading)
-        return out
+        """Growth `[S]` of the noise with training progress."""
+        return np.asarray(1 + self._as(self.params.noise_growth) * _passes(state.progress))
 
     def gradient(
         self, state: LandscapeState | None, theta: Array, *, discrete: bool = False, mixing: Array | None = None
@@ -325,11 +310,11 @@ class SharedWeightsLandscape:
 
         `mixing` `[S]`: of the samples behind theta, where theta is a mean of such.
         """
-        return self._at(needed(state), theta, discrete, mixing)[1]
+        return self._at(_needed(state), theta, discrete, mixing)[1]
 
     def hessian(self, state: LandscapeState | None, theta: Array) -> Array:
         """Hessian `[S, D*K, D*K]` in theta of the noise-free loss: scale * J^T H_T J with J = d theta_eff/d theta."""
-        state = needed(state)
+        state = _needed(state)
         n, d, k = len(theta), self.space.D, self.space.K
         inner = self.table_landscape.hessian(None, self.effective(state, theta)).reshape(n, d, k, d, k)
         mu = self._mu(theta)
@@ -347,7 +332,7 @@ class SharedWeightsLandscape:
         `batch=True` adds the mini-batch's noise of the chosen options (one noise for all M). `own_batch=b` adds one
         independent draw an architecture instead, of variance D noise^2 / b: the D chosen options of b mini-batches.
         """
-        state = needed(state)
+        state = _needed(state)
         n, m, d = archs.shape
         seed, decision = np.arange(n)[:, None, None], np.arange(d)
         own = state.maturity[seed, decision, archs]  # 1 for `none`, as for every option without weights
@@ -362,7 +347,7 @@ class SharedWeightsLandscape:
         if own_batch:
             draw = self._streams(state.seeds).normal(f"evaluation of {m}", int(state.step[0]), (m,))
             draw = draw * self._as(self.params.noise * (d / own_batch) ** 0.5)
-            out = out + (draw * self._growth(state)[:, None] if self._louder else draw)
+            out = out + (draw * self._growth(state)[:, None] if self.params.noise_growth else draw)
         for j in range(d):  # a fixed order of adding, whatever the batch
             out = out + linear[seed[:, :, 0], j, archs[:, :, j]]
         return out
@@ -398,3 +383,15 @@ class SharedWeightsLandscape:
     def _mixed(self, usage: Array) -> Array:
         mixing, power = self._mixtures.mixing(usage), self.params.mixing_power
         return mixing if power == 1 else np.clip(mixing, 0, 1) ** self._as(power)
+
+
+def _passes(progress: Array) -> Array:
+    """p / (1 - p), at most 999."""
+    p = np.minimum(progress, progress.dtype.type(0.999))
+    return np.asarray(p / (1 - p))
+
+
+def _needed(state: LandscapeState | None) -> LandscapeState:
+    if state is None:
+        raise ValueError("the weight-sharing model needs its state: landscape.init(seeds, horizon)")
+    return state

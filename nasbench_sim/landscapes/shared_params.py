@@ -32,9 +32,7 @@ class SharedWeightsParams(BaseModel):
     `mixing_power` of mixing in the progress, `steadiness_power` of how alike the forward weights of successive steps
     are, and as much of the preference is seen; `drive`: whether the preference grows with p (`progress`, at most 1) or
     with p / (1 - p) (`passes`: mixed passes over the data times rate_progress, without end); `noise_of` factor of noise
-    and idiosyncrasy by option (1 where not named); `noise_growth` of both per unit of p / (1 - p); they start at
-    `noise_start` of that and reach it over the first passes over the data, by e in `noise_epochs` of them;
-    a seed's pattern turns into another in `idiosyncrasy_epochs` (None: it stays).
+    and idiosyncrasy by option (1 where not named); `noise_growth` of both per unit of p / (1 - p).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +45,6 @@ class SharedWeightsParams(BaseModel):
     onset: float = Field(ge=0, le=1)
     noise: float = Field(ge=0)
     idiosyncrasy: float = Field(ge=0)
-    idiosyncrasy_epochs: float | None = Field(default=None, gt=0)
     lr_max: float = Field(default=0.025, gt=0)
     lr_min: float = Field(default=0.001, ge=0)
     bias: dict[str, float] = Field(default_factory=dict)
@@ -63,8 +60,6 @@ class SharedWeightsParams(BaseModel):
     drive: Literal["progress", "passes"] = "progress"
     noise_of: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     noise_growth: float = Field(default=0.0, ge=0)
-    noise_start: float = Field(default=1.0, ge=0, le=1)
-    noise_epochs: float = Field(default=3.0, gt=0)
 
     @classmethod
     def load(cls, path: Path | str | None = None, **changes: Any) -> Self:

@@ -246,31 +246,6 @@ def test_the_early_preference_fades_with_passes_over_the_data() -> None:
     assert np.array_equal(land.arch_loss(state, archs), plain.arch_loss(state, archs))
 
 
-def test_noise_starts_small_and_a_seeds_pattern_turns_into_another() -> None:
-    more = {"noise_start": 0.1, "noise_epochs": 2.0, "noise_growth": 3.0, "idiosyncrasy_epochs": 4.0}
-    n, per_epoch = 600, HORIZON.steps_per_epoch
-    theta = np.full((n, 6, 5), 0.2)
-
-    def shown(epoch: float, **params: float) -> np.ndarray:
-        update = {**more, **params}
-        land = SharedWeightsLandscape(
-            synthetic_table(), **VALID._asdict(), params=PARAMS.model_copy(update=update), dtype=np.float64
-        )
-        state = land.init(np.arange(n), HORIZON)._replace(progress=np.full(n, 0.25))
-        state = state._replace(step=state.step + int(epoch * per_epoch))
-        return np.asarray(land.loss_and_grad(state, theta)[1] - land.gradient(state, theta))
-
-    for epoch in (0, 2, 6):
-        size = (1 + 3.0 / 3) * (1 - 0.9 * np.exp(-epoch / 2)) * PARAMS.noise
-        assert shown(epoch, idiosyncrasy=0.0).std() == pytest.approx(size, rel=0.02)
-    own = {epoch: shown(epoch, noise=0.0, noise_start=1.0) for epoch in (0, 0.9, 1, 2, 4, 8)}
-    assert np.array_equal(own[0], own[0.9])  # the same all through an epoch
-    for epoch in (1, 2, 4, 8):
-        assert own[epoch].std() == pytest.approx(2 * PARAMS.idiosyncrasy, rel=0.02)
-        alike = np.corrcoef(own[0].ravel(), own[epoch].ravel())[0, 1]
-        assert alike == pytest.approx(np.cos(np.pi / 2 * min(epoch / 4, 1)), abs=0.03)
-
-
 def test_gradient_noise_has_the_stated_size_and_is_addressed_by_seed_and_step() -> None:
     land = landscape("shared")
     n = 400
