@@ -32,7 +32,6 @@ _LATE = {
     "preference nor_conv_3x3": -0.2,
 }
 _RIDGE = 1.0  # of the additive completion: one cell's worth
-GAIN = 0.005  # of what is explained: less is not worth a term
 
 
 @dataclass
@@ -100,7 +99,10 @@ def held_out(
     """Leave one out at a time, fit the ladder and the baselines to the rest, score them on what was left out."""
     out = Held(by)
     for label, left in splits(found, by):
-        rest, tested = (Predictor(found.only(rows & found.usable), land) for rows in (~left, left))
+        rest, tested = (
+            Predictor(found.only(~left & found.usable), land),
+            Predictor(found.only(left & found.usable), land),
+        )
         out.zero[label] = float((tested.recorded**2).sum())
         for name, one in climb(rest, steps, free, base, on_fit).items():
             out.fits.setdefault(name, {})[label] = one
@@ -162,7 +164,7 @@ def scaled(predictor: Predictor, gradients: Array) -> float:
     return max(0.0, float((shape * predictor.recorded).sum()) / size) if size else 0.0
 
 
-def choose(ways: Sequence[Held], steps: Sequence[Step], gain: float = GAIN) -> int:
+def choose(ways: Sequence[Held], steps: Sequence[Step], gain: float = 0.005) -> int:
     """How many steps are supported: the fewest whose held-out share is within `gain` of the best; 0: none beats noise.
 
     The share is the mean over the ways of splitting: a new method, a new seed and a new width count alike.

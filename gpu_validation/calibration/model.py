@@ -54,10 +54,8 @@ def numbers(space_options: list[str]) -> dict[str, Free]:
         "input_factor": Free(1.0, 0.0, 10.0, 2.0),
         "scale_growth": Free(0.0, 0.0, 10.0, 1.0),
         "open_gate": Free(1.0, -1.0, 2.0, 0.5),
-        "early_epochs": Free(5.0, 0.5, 50.0, 1.0, log=True),
     }
     for option in space_options:
-        out[f"early {option}"] = Free(0.0, -1.0, 1.0, 0.02)
         out[f"bias {option}"] = Free(0.0, -1.0, 1.0, 0.02)
         out[f"preference {option}"] = Free(0.0, -10.0, 10.0, 0.3)
     return out
@@ -75,7 +73,6 @@ def ladder(options: list[str]) -> list[Step]:
         Step("+ mixtures differ from cells", ("none_fading", "mixed_scale")),
         Step("+ maturity", ("rate",)),
         Step("+ constant preference", tuple(f"bias {o}" for o in free)),
-        Step("+ preference that fades", (*(f"early {o}" for o in free), "early_epochs")),
         Step("+ preference that grows", (*(f"preference {o}" for o in free), "onset")),
         Step("+ only in steady mixtures", ("steadiness_power",)),
         Step("+ power of mixing", ("mixing_power",)),
@@ -105,9 +102,9 @@ def to_params(values: dict[str, float], base: SharedWeightsParams) -> SharedWeig
         "rate": {name: values.get("rate", 1e6) for name in base.rate},
         "rate_progress": 1.0 / PASSES,
         "drive": "passes",
+        "bias": {n.removeprefix("bias "): v for n, v in values.items() if n.startswith("bias ")},
+        "preference": {n.removeprefix("preference "): v for n, v in values.items() if n.startswith("preference ")},
     }
-    for name in ("bias", "early", "preference"):
-        off[name] = {n.removeprefix(f"{name} "): v for n, v in values.items() if n.startswith(f"{name} ")}
     plain = {
         "mixing_power": 1.0,
         "steadiness_power": 0.0,
@@ -116,7 +113,7 @@ def to_params(values: dict[str, float], base: SharedWeightsParams) -> SharedWeig
         "none_fading": None,
         "mixed_scale": 1.0,
     }
-    plain |= {"input_factor": 1.0, "scale_growth": 0.0, "open_gate": 1.0, "early_epochs": 3.0}
+    plain |= {"input_factor": 1.0, "scale_growth": 0.0, "open_gate": 1.0}
     off |= {name: values.get(name, without) for name, without in plain.items()}
     return base.model_copy(update=off)
 

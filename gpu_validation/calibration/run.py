@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpu_validation.calibration.fewest import fewest
-from gpu_validation.calibration.fit import bootstrap, fit
+from gpu_validation.calibration.fit import bootstrap
 from gpu_validation.calibration.heldout import (
     SPLITS,
     Held,
@@ -75,7 +74,7 @@ def calibrate(
     ways = [by for by in options.by if len(list(splits(found, by))) > 1]
     each = len(steps)
     total = each * (1 + sum(len(list(splits(found, by))) for by in ways)) + options.draws
-    total += len(groups) * _models(options) + (each - 1 if ways else 0)
+    total += len(groups) * _models(options)
     done = 0
 
     def tick() -> None:
@@ -89,18 +88,11 @@ def calibrate(
     # without anything to hold out nothing is supported but what was asked for: all of it, and the document says so
     count = choose(list(held.values()), steps) if ways else len(steps)
     chosen = steps[:count]
-    model = chosen[-1].name if chosen else "gradient = noise"
-    terms = {step.name: list(step.adds) for step in steps}
-    if chosen and ways:
-        whole = fits[model].values
-        chosen, model = fewest(found, land, list(held.values()), chosen, free, base, tick)
-        if model not in terms:  # what is left of the chosen model stands last in the ladder
-            fits[model], terms[model] = fit(predictor, chosen, free, base, whole), []
-    done = total - options.draws * bool(chosen) - len(groups) * _models(options)
     zero = float((predictor.recorded**2).sum())
-    best = fits[model] if chosen else None
+    best = fits[chosen[-1].name] if chosen else None
     params = with_noise(predictor, best.params if best else to_params({}, base))
     errors = bootstrap(predictor, chosen, free, base, best, options.draws, on_tick=tick) if best else {}
+    model = chosen[-1].name if chosen else "gradient = noise"
     without = _without(predictor, found, held.get("method"), model)
     document = {
         "what": WHAT,
@@ -117,12 +109,12 @@ def calibrate(
         "ceiling": round(1 - predictor.dof / zero, 4) if zero else 0.0,
         "ladder": [
             {
-                "model": name,
-                "adds": adds,
-                "fitted": round(1 - fits[name].cost / zero, 4) if zero else 0.0,
-                **{by: _share(held[by], name) for by in ways},
+                "model": step.name,
+                "adds": list(step.adds),
+                "fitted": round(1 - fits[step.name].cost / zero, 4) if zero else 0.0,
+                **{by: _share(held[by], step.name) for by in ways},
             }
-            for name, adds in terms.items()
+            for step in steps
         ],
         "baselines": _baselines(predictor, traces, held, zero),
         "held_out": {by: {name: _rounded(held[by].by_label(name)) for name in held[by].chi2} for by in ways},
@@ -220,9 +212,9 @@ def _without(predictor: Predictor, found: Recordings, held: Held | None, model: 
     """Parameters of `model` fitted to all methods but the one they are named after."""
     fits = {} if held is None else held.fits.get(model, {})
     out = {}
-    for method, one in fits.items():
+    for method, fit in fits.items():
         rest = Predictor(found.only((found.method != method) & found.usable), predictor.land)
-        out[str(method)] = with_noise(rest, one.params)
+        out[str(method)] = with_noise(rest, fit.params)
     return out
 
 

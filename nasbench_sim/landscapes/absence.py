@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_sim.errors import SpecError, unknown
-from nasbench_sim.spaces import NB201, Space, nb201
+from nasbench_sim.spaces import Space, nb201
 
 Array = npt.NDArray[Any]
 
@@ -63,19 +63,6 @@ def by_option(space: Space, values: Mapping[str, float], dtype: npt.DTypeLike) -
         for k, option in enumerate(options):
             rows[d, k] = values.get(option, values.get(LIKE.get(option, ""), 0.0))
     return rows.astype(dtype)
-
-
-def all_but(space: Space, factors: Mapping[str, float]) -> dict[str, float]:
-    """Factors by option: 1 where not named, also of an option whose like is named."""
-    return {**{o: 1.0 for options in space.options for o in options if LIKE.get(o) not in factors}, **factors}
-
-
-def of_input(space: Space, factor: float) -> Array:
-    """`factor` for decisions that are edges out of the input of a NAS-Bench-201 cell, else 1; `[D, 1]`."""
-    out = np.ones((space.D, 1))
-    if isinstance(space, NB201):
-        out[[edge.endswith("<-0") for edge in nb201.EDGES]] = factor
-    return out
 
 
 def absent_weights(space: Space, none_visibility: float, dtype: npt.DTypeLike) -> Array:

@@ -1,8 +1,7 @@
 """A small mechanistic model of weight sharing on top of a table: what a search sees while a supernet trains.
 
     L(theta; m, p) = scale (1 - (1 - mixed_scale) mu) G E_T[theta_eff] - sum_d sum_k w[d, k] theta[d, k]
-    w[d, k]  = preference[k] f_d max(0, drive - onset) steady + (bias[k] + early[k] exp(-epoch / early_epochs)) mu
-    f_d      = input_factor where d leaves the input of the cell
+    w[d, k]  = preference[k] f_d max(0, drive - onset) steady + bias[k] mu, f_d = input_factor where d leaves the input
     G        = 1 + scale_growth * epoch / 50
     mu       = mixing(theta)^none_fading, 0 for the gates of a single cell; 1 in mixtures unless `none_fading` is given
     theta_eff[d, k] = m[d, k] theta[d, k] for options with weights; what is missing acts as `none`
@@ -23,8 +22,6 @@ T is the table's error (fraction) and L is in modelled nats. The ingredients, ea
 - in a mixture `none` only rescales its edge (batch-normalised terms follow), so a supernet does not see that the
   discrete cell loses the edge: true supernets do not disfavour `none`, although it is the table's worst option. A
   sample near a corner does lose the edge: mu, how much of a mixture theta is, goes between the two;
-- untrained, a pooling shows more to what follows it than an untrained convolution or a bare edge does (`early`); gone
-  after a few passes over the data, but a search has started from it;
 - a preference for some options that sets in once the options' weights have fitted part of the training data *together*
   (p > onset): the unrolled-estimation effect (Wang et al., Rethinking architecture selection in differentiable NAS,
   ICLR 2021). It collapses DARTS to skip connections. A supernet whose weights are trained on single paths shows none of
@@ -37,6 +34,7 @@ The parameters are fitted to recorded supernets, never to published search resul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -44,12 +42,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_sim.landscapes.absence import absent_weights, all_but, by_option, extended, of_input
+from nasbench_sim.landscapes.absence import LIKE, absent_weights, by_option, extended
 from nasbench_sim.landscapes.base import Horizon, LandscapeState, Paths, StreamCache, fresh_state
 from nasbench_sim.landscapes.mixtures import Mixtures
 from nasbench_sim.landscapes.multilinear import Multilinear, over_options
 from nasbench_sim.landscapes.shared_params import SharedWeightsParams
 from nasbench_sim.landscapes.tabular import TabularLandscape
+from nasbench_sim.spaces import NB201, Space, nb201
 from nasbench_sim.tables.table import Epochs, Seed, Table
 
 __all__ = ["SharedWeightsLandscape", "SharedWeightsParams"]
@@ -108,10 +107,9 @@ class SharedWeightsLandscape:
         self._rate = by_option(self.space, self.params.rate, self.dtype)
         self._preference = by_option(self.space, self.params.preference, self.dtype)
         if self.params.input_factor != 1:
-            self._preference = self._preference * of_input(self.space, self.params.input_factor).astype(self.dtype)
+            self._preference = self._preference * _of_input(self.space, self.params.input_factor).astype(self.dtype)
         self._bias = by_option(self.space, self.params.bias, self.dtype)
-        self._early = by_option(self.space, self.params.early, self.dtype) if self.params.early else None
-        self._noise = by_option(self.space, all_but(self.space, self.params.noise_of), self.dtype)
+        self._noise = by_option(self.space, _all_but(self.space, self.params.noise_of), self.dtype)
         self._absent = absent_weights(self.space, self.params.none_visibility, self.dtype)
         self._closed = absent_weights(self.space, 1.0, self.dtype)  # `none`, or the average where there is none
         self._mixtures = Mixtures(self.space, self.dtype)
@@ -178,24 +176,16 @@ class SharedWeightsLandscape:
         """The linear part of a mixture's gradient, of theta's rank."""
         tilt = self._tilt(state)
         tilt = tilt if theta.ndim == 3 else tilt[:, None]
-        if not self.params.bias and self._early is None:
+        if not self.params.bias:
             return tilt
-        bias: Array = self._bias
-        if self._early is not None:
-            fading = np.exp(self._epochs(state) / self._as(-self.params.early_epochs))
-            bias = bias + self._early * (fading if theta.ndim == 3 else fading[:, None])
-        return np.asarray(tilt - bias if mu is None else tilt - bias * mu)
-
-    def _epochs(self, state: LandscapeState) -> Array:
-        """Passes over the training data, `[S, 1, 1]`."""
-        done = (state.step / np.maximum(state.steps_per_epoch, 1)).astype(self.dtype)
-        return np.asarray(done[:, None, None])
+        return np.asarray(tilt - self._bias if mu is None else tilt - self._bias * mu)
 
     def _grown(self, state: LandscapeState) -> Any:
         """Weight of the table's signal in single cells: a number, or `[S, 1, 1]`."""
         if not self.params.scale_growth:
             return self._as(self.params.scale)
-        return self._as(self.params.scale) * (1 + self._as(self.params.scale_growth / GROWN) * self._epochs(state))
+        epoch = (state.step / np.maximum(state.steps_per_epoch, 1)).astype(self.dtype)[:, None, None]
+        return self._as(self.params.scale) * (1 + self._as(self.params.scale_growth / GROWN) * epoch)
 
     def _scale(self, state: LandscapeState, theta: Array, mu: Array | None) -> Any:
         """Weight of the table's signal in a mixture: a number, or `[..., 1, 1]` of theta's rank."""
@@ -385,10 +375,23 @@ class SharedWeightsLandscape:
         return mixing if power == 1 else np.clip(mixing, 0, 1) ** self._as(power)
 
 
+def _of_input(space: Space, factor: float) -> Array:
+    """`factor` for decisions that are edges out of the input of a NAS-Bench-201 cell, else 1; `[D, 1]`."""
+    out = np.ones((space.D, 1))
+    if isinstance(space, NB201):
+        out[[edge.endswith("<-0") for edge in nb201.EDGES]] = factor
+    return out
+
+
 def _passes(progress: Array) -> Array:
     """p / (1 - p), at most 999."""
     p = np.minimum(progress, progress.dtype.type(0.999))
     return np.asarray(p / (1 - p))
+
+
+def _all_but(space: Space, factors: Mapping[str, float]) -> dict[str, float]:
+    """Factors by option: 1 where not named, also of an option whose like is named."""
+    return {**{o: 1.0 for options in space.options for o in options if LIKE.get(o) not in factors}, **factors}
 
 
 def _needed(state: LandscapeState | None) -> LandscapeState:

@@ -25,8 +25,7 @@ class SharedWeightsParams(BaseModel):
 
     The others are off by default, so that older files mean what they did. mu = mixing(theta)^none_fading is how much
     theta is a mixture (None: wholly; 0 for single cells). `none` acts as itself by 1 - mu; `bias` (nats by option)
-    is a preference that only mixtures show, from the start, and `early` (nats by option) one that fades with the passes
-    over the training data, by e in `early_epochs` of them; the table weighs 1 - (1 - mixed_scale) mu, and by
+    is a preference that only mixtures show, from the start; the table weighs 1 - (1 - mixed_scale) mu, and by
     `scale_growth` more after 50 epochs than at the start; `input_factor`: of the preference on edges that leave the
     input of a NAS-Bench-201 cell; `open_gate`: share of its slope that the open gate of a single cell shows.
     `mixing_power` of mixing in the progress, `steadiness_power` of how alike the forward weights of successive steps
@@ -48,8 +47,6 @@ class SharedWeightsParams(BaseModel):
     lr_max: float = Field(default=0.025, gt=0)
     lr_min: float = Field(default=0.001, ge=0)
     bias: dict[str, float] = Field(default_factory=dict)
-    early: dict[str, float] = Field(default_factory=dict)
-    early_epochs: float = Field(default=3.0, gt=0)
     mixing_power: float = Field(default=1.0, ge=0)
     steadiness_power: float = Field(default=0.0, ge=0)
     none_fading: float | None = Field(default=None, ge=0)

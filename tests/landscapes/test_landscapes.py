@@ -226,26 +226,6 @@ def test_preference_sets_in_at_the_onset_and_grows_with_progress() -> None:
     assert np.allclose((late - at)[0, :, 3], 0)
 
 
-def test_the_early_preference_fades_with_passes_over_the_data() -> None:
-    """exp(-passes / early_epochs) of it, in mixtures only where `none_fading` is given, and nothing else moves."""
-    params = PARAMS.model_copy(update={"early": {"avg_pool_3x3": 0.3}, "early_epochs": 2.0, "none_fading": 4.0})
-    land, plain = (
-        SharedWeightsLandscape(synthetic_table(), **VALID._asdict(), params=some, dtype=np.float64)
-        for some in (params, params.model_copy(update={"early": {}}))
-    )
-    step = np.array([0, 30, 10_000])
-    state = land.init(np.arange(3), HORIZON)._replace(step=step)
-    uniform, cell = np.full((3, 6, 5), 0.2), np.eye(5)[np.tile([1, 1, 1, 2, 3, 4], (3, 1))]
-    more = land.gradient(state, uniform) - plain.gradient(state, uniform)
-    wanted = -0.3 * np.exp(-step / HORIZON.steps_per_epoch / 2)
-    assert np.allclose(more[:, :, 4], wanted[:, None], atol=1e-12) and np.allclose(more[:, :, :4], 0, atol=1e-12)
-    several = land.loss_and_grad(state, uniform[:, None].repeat(2, axis=1))[1]
-    assert np.allclose(several[:, 1], land.loss_and_grad(state, uniform)[1], atol=1e-12)
-    assert np.array_equal(land.gradient(state, cell), plain.gradient(state, cell))
-    archs = np.full((3, 1, 6), 4)
-    assert np.array_equal(land.arch_loss(state, archs), plain.arch_loss(state, archs))
-
-
 def test_gradient_noise_has_the_stated_size_and_is_addressed_by_seed_and_step() -> None:
     land = landscape("shared")
     n = 400

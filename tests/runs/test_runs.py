@@ -29,7 +29,7 @@ from tests.synthetic import SPACE, TEST, VALID, synthetic_table
 
 TABLE = synthetic_table()
 # every method on the model's defaults, and some where weights remember the mixture of the last step
-STEADY = {"steadiness_power": 50.0, "none_fading": 4.0, "drive": "passes", "early": {"avg_pool_3x3": 0.02}}
+STEADY = {"steadiness_power": 50.0, "none_fading": 4.0, "drive": "passes"}
 CASES = [*((name, {}) for name in NAMES), *((name, STEADY) for name in ("darts", "drnas", "balenas", "parsec"))]
 SMALL: dict[str, Any] = {"dataset": "cifar10", "epochs": 3, "steps_per_epoch": 12, "workers": 1}
 
