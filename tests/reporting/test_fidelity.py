@@ -77,6 +77,10 @@ def test_a_simulator_that_is_the_recorder_is_perfect(same: dict[str, Any]) -> No
         assert sides["simulator"]["accuracy"] == sides["supernet"]["accuracy"]
         assert sides["simulator"]["collapse"] == sides["supernet"]["collapse"]
     assert scene["ranking"]["simulator"]["value"] == 1 and scene["pooled"]["simulator"]["skip_rmse"] < 1e-4
+    errors = scene["pooled"]["simulator"]["errors"]["skip_rmse"]
+    assert errors["high"] > 0 and errors["perfect"] > 0
+    (said,) = (aim["why"] for aim in same["aims"] if "skip ratio" in aim["name"])
+    assert f"a perfect simulator stays below {errors['perfect']:.3f}" in said
     texts = {s["text"].partition(":")[0]: s["kind"] for s in same["verdict"]}
     assert scene["ranking"]["simulator"]["low"] < 0  # eight searches each, and methods that end alike
     assert texts["Recorded methods lie too near each other to test their order"] == "unknown"
@@ -165,6 +169,9 @@ def test_parameters_fitted_without_a_method_are_used_for_it(tmp_path: Path, tabl
     assert document["parameters"]["held_out"] == sorted(METHODS) and document["parameters"]["what"] == "made up"
     pooled = document["scenes"][0]["pooled"]
     assert pooled["held_out"]["skip_rmse"] < 1e-4 < pooled["simulator"]["skip_rmse"]
+    by_method = [row["against_supernet"]["simulator"]["skip_rmse"]["value"] for row in rows(document).values()]
+    assert pooled["simulator"]["skip_rmse"] == pytest.approx(np.sqrt(np.mean(np.square(by_method))), abs=1e-4)
+    assert pooled["simulator"]["errors"]["skip_rmse"]["perfect"] < pooled["simulator"]["skip_rmse"]
     assert document["aims"][0]["met"] is True and "without the method" in document["aims"][0]["why"]
     known = [{"method": "darts"}, {"method": "balenas", "gradients": False}]
     path.write_text(json.dumps({"params": wrong, "runs": known, "params_without": {"darts": good}}))

@@ -15,6 +15,7 @@ from nasbench_sim.reporting.fidelity.statistics import (
     estimate,
     kendall,
     once,
+    pooled,
     ranking,
     rmse_of_means,
     wasserstein,
@@ -98,3 +99,19 @@ def test_ranking_of_clear_and_of_reversed_methods() -> None:
     assert ranking(sim[::-1], net, "a").value == -1
     mixed = ranking([RANDOM.normal(90, 5, 40) for _ in means], [RANDOM.normal(90, 5, 3) for _ in means], "a")
     assert mixed.perfect < 1  # too noisy for any simulator
+
+
+def test_a_pooled_distance_of_one_method_is_its_own_and_of_several_covers_the_truth() -> None:
+    """95 % intervals and bounds hold in 95 % of cases: the true root mean square is known here."""
+    a, b = RANDOM.normal(0, 1, (30, 4)), RANDOM.normal(1, 1, (5, 4))
+    assert pooled(rmse_of_means, [(a, b)], "one") == pytest.approx(estimate(rmse_of_means, a, b, "one"))
+    assert pooled(rmse_of_means, [(a, b), (a[:0], b)], "one") == pytest.approx(estimate(rmse_of_means, a, b, "one"))
+    same = [(RANDOM.normal(0, 1, (60, 20)), RANDOM.normal(0, 1, (3, 20))) for _ in range(200)]
+    above = [
+        pooled(rmse_of_means, [one, other], str(i)) for i, (one, other) in enumerate(zip(same, same[::-1], strict=True))
+    ]
+    share = np.mean([found.value > found.perfect for found in above])
+    assert 0.01 < share < 0.12
+    far = [(RANDOM.normal(0, 1, (60, 20)), RANDOM.normal(gap, 1, (60, 20))) for gap in (3.0, 4.0)]
+    found = pooled(rmse_of_means, far, "far")
+    assert found.low < np.sqrt(12.5) < found.high and found.perfect < 0.5

@@ -29,7 +29,7 @@ def aims(document: Doc) -> list[dict[str, Any]]:
                 "name": f"{scene['name']}: skip ratio over epochs, RMSE at most {SKIP_AIM} (over methods)",
                 "value": value,
                 "met": None if value is None else value <= SKIP_AIM,
-                "why": f"{words}; {_count(scene, side, 'skip_rmse', SKIP_AIM)}",
+                "why": f"{_errors(scene, side, 'skip_rmse', 3)}; {words}; {_count(scene, side, 'skip_rmse', SKIP_AIM)}",
             }
         )
     return out + [_collapse_aim(document["transfer"], method) for method in COLLAPSES]
@@ -57,6 +57,15 @@ def _ranking_aim(scene: Doc) -> dict[str, Any]:
         met, why = None, f"{why}, so a good figure is no held-out one"
     name = f"{scene['name']}: ranking of methods, Kendall tau at least {RANKING_AIM}, held out by method"
     return {"name": name, "value": value, "met": met, "why": why}
+
+
+def _errors(scene: Doc, side: str, what: str, digits: int) -> str:
+    """`95 % interval [0.18, 0.26], a perfect simulator stays below 0.14`, of a root mean square over methods."""
+    found = scene["pooled"][side]["errors"][what]
+    if found["low"] is None:
+        return "no interval"
+    low, high, perfect = (f"{found[name]:.{digits}f}" for name in ("low", "high", "perfect"))
+    return f"95 % interval [{low}, {high}], a perfect simulator stays below {perfect}"
 
 
 def _count(scene: Doc, side: str, what: str, most: float) -> str:
@@ -136,8 +145,9 @@ def _say_accuracy(scene: Doc, side: str) -> tuple[str, str]:
     pooled = scene["pooled"][side]["accuracy_distance"]
     worst, most = max(rows, key=lambda row: row[1]["value"])
     figure = (
-        f"the distributions are {pooled:.2f} points apart (root mean square of Wasserstein distances; worst "
-        f"{worst}, {most['value']:.2f}); {len(within)} of {len(rows)} methods are as near as so few recordings can show"
+        f"the distributions are {pooled:.2f} points apart (root mean square of Wasserstein distances; "
+        f"{_errors(scene, side, 'accuracy_distance', 2)}; worst {worst}, {most['value']:.2f}); "
+        f"{len(within)} of {len(rows)} methods are as near as so few recordings can show"
     )
     blind = max(found["perfect"] for _, found in rows)
     if len(within) == len(rows) and blind > NEAR:
@@ -155,7 +165,8 @@ def _say_skips(scene: Doc, side: str) -> tuple[str, str]:
     value = scene["pooled"][side]["skip_rmse"]
     if value is None:
         return UNKNOWN, "skip connections were not compared."
-    figure = f"RMSE {value:.3f}, aim {SKIP_AIM}; {_count(scene, side, 'skip_rmse', SKIP_AIM)}"
+    errors = _errors(scene, side, "skip_rmse", 3)
+    figure = f"RMSE {value:.3f}, aim {SKIP_AIM}; {errors}; {_count(scene, side, 'skip_rmse', SKIP_AIM)}"
     if value <= SKIP_AIM:
         return MAY, f"the share of skip connections by epoch may be read off simulated runs: {figure}."
     return NOT, f"the share of skip connections by epoch may not be read off simulated runs: {figure}."
