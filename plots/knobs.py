@@ -197,9 +197,9 @@ def compare(tried: list[tuple[dict[str, Any], list[float]]]) -> str:
     )
     rank = spearmanr([p["without_weights"] for p, _ in tried], [np.mean(shares) for _, shares in tried])
     print(f"upper half of the predictions - lower half: {difference.statistic:.2f} (predicted {predicted_apart:.2f}), "
-          f"p = {difference.pvalue:.3f} (permutation test of {len(low) + len(high)} searches, one-sided)")  # fmt: skip
-    print(f"Spearman over {len(tried)} settings {rank.statistic:.2f}, p = {rank.pvalue:.3f}")
-    return f"{len(tried)} settings on true supernets: Spearman {rank.statistic:.2f}"
+          f"p = {difference.pvalue:.5f} (permutation test of {len(low) + len(high)} searches, one-sided)")  # fmt: skip
+    print(f"Spearman over {len(tried)} settings {rank.statistic:.2f}, p = {rank.pvalue:.4f}")
+    return f"{len(tried)} settings on true supernets:\nSpearman {rank.statistic:.2f}"
 
 
 def as_picked(picked: list[dict[str, Any]], folder: Path) -> None:
