@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[1]
 ENDS = 3
 SEEDS = [0, 1, 2]
 COLLAPSED = 0.8  # 5 or 6 of 6 edges without weights
+EARLY = 3  # epochs: no later search of BPNAS was decided before epoch 30
 ORDER = "step order"
 NET = {"channels": 2, "cells": 1, "batch": 64, "augment": False, "eval_images": 1000, "eval_batch": 1000}
 
@@ -61,6 +62,8 @@ def predicted(folder: Path) -> list[dict[str, Any]]:
                 "seeds": len(run.seeds),
             }
         )
+    if not points:
+        raise SystemExit(f"{folder} holds no finished cell of an ablation; run `nasbench-sim ablate` into it")
     return points
 
 
@@ -88,32 +91,36 @@ def write_map(name: str, knobs: list[str], points: list[dict[str, Any]], picked:
         part.write_text(f'{{"knobs": {json.dumps(knobs)}, {body}}}\n')
 
 
+def read_map(name: str) -> dict[str, Any]:
+    """That file."""
+    document: dict[str, Any] = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
+    return document
+
+
 def again(folder: Path, name: str) -> None:
     """A new map of the same settings; the plan, and what was predicted of it, stay."""
-    document = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
-    picked = document.get("picked") or [point for point in document["points"] if "label" in point]
-    labels = {repr(point["params"]): point["label"] for point in picked}
-    points = predicted(folder)
-    for point in points:
-        if repr(point["params"]) in labels:
-            point["label"] = labels[repr(point["params"])]
-    write_map(name, document["knobs"], points, picked)
+    document, points = read_map(name), predicted(folder)
+    settings = [point["params"] for point in points]
+    if any(point["params"] not in settings for point in document["points"]):
+        raise SystemExit(f"{folder} lacks settings of data/knobs_{name}.json: finish the ablation, or `choose` anew")
+    write_map(name, document["knobs"], points, document["picked"])
 
 
 def choose(folder: Path, name: str) -> None:
     """Write the map of all settings and the plan of those that are tried."""
     points = predicted(folder)
     knobs = sorted({k for p in points for k in p["params"] if len({repr(q["params"][k]) for q in points}) > 1})
-    tried = ends(points, knobs)
+    picked: list[dict[str, Any]] = []
     runs = []
-    for number, point in enumerate(tried):
-        point["label"] = f"{name}-{'least' if number < ENDS else 'most'}{number % ENDS}"
+    for number, point in enumerate(ends(points, knobs)):
+        label = f"{name}-{'least' if number < ENDS else 'most'}{number % ENDS}"
+        picked.append({"label": label, **point})
         params = {knob: value for knob, value in point["params"].items() if knob != ORDER}
-        entry = {"method": name, "label": point["label"], "params": params}
+        entry = {"method": name, "label": label, "params": params}
         if point["params"][ORDER] != "together":
             entry["net"] = {"order": point["params"][ORDER]}
         runs.append(entry)
-    write_map(name, knobs, points, tried)
+    write_map(name, knobs, points, picked)
     plan = {
         "name": f"knobs-{name}",
         "about": f"settings of {name} that the model predicts to collapse least and most (plots/knobs.py choose)",
@@ -127,7 +134,7 @@ def choose(folder: Path, name: str) -> None:
     }
     with atomic_path(ROOT / "data" / "plans" / f"knobs_{name}.yaml") as part:
         part.write_text(f"# Written by plots/knobs.py choose\n{yaml.safe_dump(plan, sort_keys=False)}")
-    for point in tried:
+    for point in picked:
         print(point["label"], point["without_weights"], point["collapsed"], {k: point["params"][k] for k in knobs})
 
 
@@ -158,6 +165,7 @@ def final(trace: Trace) -> float:
 def recorded(points: list[dict[str, Any]], knobs: list[str], folder: Path) -> list[tuple[dict[str, Any], list[float]]]:
     """Settings of the map that were recorded, with the share without weights of each final cell by seed."""
     seen: dict[str, list[float]] = {}
+    ends_of: dict[bool, list[float]] = {True: [], False: []}  # by whether it was decided early
     for trace in (Trace.load(path) for path in sorted(folder.glob("*.h5"))):
         order = trace.about.get("setting", {}).get("order", "together")
         params = {**trace.about["params"], ORDER: order}
@@ -170,8 +178,24 @@ def recorded(points: list[dict[str, Any]], knobs: list[str], folder: Path) -> li
             f"one operation an edge from epoch {alone.argmax() + 1}" if alone.any() else "",
         )
         seen.setdefault(key, []).append(share)
+        ends_of[bool(alone.any()) and int(alone.argmax()) < EARLY].append(share)
+    for early, shares in ends_of.items():
+        gone = sum(share > COLLAPSED for share in shares)
+        when = f"within {EARLY} epochs" if early else "later or never"
+        print(f"one operation an edge {when}: {gone} of {len(shares)} collapsed")
     found = {repr([p["params"][knob] for knob in knobs]): p for p in points}
     return [(found[key], shares) for key, shares in seen.items() if key in found]
+
+
+def higher(these: list[float], those: list[float]) -> Any:
+    """One-sided permutation test that the mean of `these` is the higher one; `statistic` is the difference."""
+    return permutation_test(
+        (these, those),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        alternative="greater",
+        n_resamples=100_000,
+        rng=np.random.default_rng(0),
+    )
 
 
 def compare(tried: list[tuple[dict[str, Any], list[float]]]) -> str:
@@ -185,13 +209,7 @@ def compare(tried: list[tuple[dict[str, Any], list[float]]]) -> str:
     low, high = ([v for _, shares in side for v in shares] for side in (tried[:half], tried[half:]))
     if len(tried) < 4:
         return f"{len(tried)} settings"
-    difference = permutation_test(
-        (high, low),
-        lambda a, b, axis: a.mean(axis) - b.mean(axis),
-        alternative="greater",
-        n_resamples=100_000,
-        rng=np.random.default_rng(0),
-    )
+    difference = higher(high, low)
     predicted_apart = np.mean([p["without_weights"] for p, _ in tried[half:]]) - np.mean(
         [p["without_weights"] for p, _ in tried[:half]]
     )
@@ -207,34 +225,37 @@ def as_picked(picked: list[dict[str, Any]], folder: Path) -> None:
 
     Of their own recordings only: one of them may have been recorded before, when an earlier map picked it.
     """
-    seen = {
-        point["label"]: [final(Trace.load(path)) for path in sorted(folder.glob(f"{point['label']}-seed*.h5"))]
-        for point in picked
-    }
-    if len(picked) != 2 * ENDS or not all(seen.values()):
+    traces = {p["label"]: [Trace.load(f) for f in sorted(folder.glob(f"{p['label']}-seed*.h5"))] for p in picked}
+    missing = [label for label, some in traces.items() if not some]
+    if missing:
+        print(f"as picked: not tested, {folder} has no recording of {', '.join(missing)}")
         return
+    seen = {label: [final(trace) for trace in some] for label, some in traces.items()}
+    seconds = sum(trace.about["seconds"] for some in traces.values() for trace in some)
     least, most = ([v for point in side for v in seen[point["label"]]] for side in (picked[:ENDS], picked[ENDS:]))
-    said = [float(np.mean([point["without_weights"] for point in side])) for side in (picked[:ENDS], picked[ENDS:])]
-    test = permutation_test(
-        (most, least),
-        lambda a, b, axis: a.mean(axis) - b.mean(axis),
-        alternative="greater",
-        n_resamples=100_000,
-        rng=np.random.default_rng(0),
+    said, lost = (
+        [float(np.mean([point[what] for point in side])) for side in (picked[:ENDS], picked[ENDS:])]
+        for what in ("without_weights", "collapsed")
     )
+    test = higher(most, least)
     gone = [f"{sum(v > COLLAPSED for v in side)} of {len(side)}" for side in (least, most)]
     print(f"as picked: predicted {said[0]:.2f} and {said[1]:.2f}, on supernets {np.mean(least):.2f} and "
-          f"{np.mean(most):.2f} (p = {test.pvalue:.5f}, one-sided); collapsed {gone[0]} and {gone[1]}")  # fmt: skip
+          f"{np.mean(most):.2f} (p = {test.pvalue:.5f}, one-sided); predicted to collapse {lost[0]:.0%} and "
+          f"{lost[1]:.0%}, collapsed {gone[0]} and {gone[1]}; recorded in {seconds:.0f} s of one core")  # fmt: skip
 
 
 def draw(name: str, folder: Path) -> None:
     """The map, and what true supernets did."""
-    document = json.loads((ROOT / "data" / f"knobs_{name}.json").read_text())
-    points, knobs = document["points"], document["knobs"]
+    document = read_map(name)
+    points, knobs, picked = document["points"], document["knobs"], document["picked"]
+    for point in points:
+        point |= next(({"label": one["label"]} for one in picked if one["params"] == point["params"]), {})
     tell(points, knobs)
     tried = recorded(points, knobs, folder)
+    if not tried:
+        raise SystemExit(f"{folder} holds no recording of a setting of the map; `gpu-validation record` makes them")
     title = compare(tried)
-    as_picked(document.get("picked") or sorted((p for p in points if "label" in p), key=lambda p: p["label"]), folder)
+    as_picked(picked, folder)
     with plt.rc_context(RC):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.4), width_ratios=(1.7, 1))
         row, ticks = 0, []
@@ -287,6 +308,8 @@ def main() -> None:
     parser.add_argument("--name", required=True, choices=("balenas", "bpnas"))
     parser.add_argument("--traces", type=Path)
     args = parser.parse_args()
+    if args.what != "draw" and args.folder is None:
+        parser.error(f"{args.what} needs the folder of the ablation")
     if args.what != "draw":
         (choose if args.what == "choose" else again)(args.folder, args.name)
     else:
