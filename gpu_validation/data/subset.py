@@ -60,6 +60,7 @@ def read(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
         raise TableError(f"{path} is not there; say where {FILE} is with --data-folder") from None
     except TableError:
         raise
+    # NotImplementedError: zipfile's own, of a compression method that it does not read
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise TableError(f"{path} is damaged or no archive of arrays ({' '.join(str(error).split())[:120]})") from error
     except Exception as error:  # zlib.error and the like: whatever the archive does to its reader, it is the archive

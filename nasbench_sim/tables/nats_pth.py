@@ -126,5 +126,6 @@ def _data_pkl(path: Path, file: io.FileIO) -> Iterator[IO[bytes]]:
                 raise TableError(f"{path}: not a file written by torch.save: no single data.pkl in it; {_AGAIN}")
             with archive.open(names[0]) as inner:
                 yield inner
+    # NotImplementedError: zipfile's own, of a version or compression that it does not read
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise TableError(f"{path}: a damaged zip archive ({str(error)[:100]}); {_AGAIN}") from error
